@@ -1,0 +1,67 @@
+# Every target installs what it needs first; nothing is taken from the system but Python and make.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TEST_REPORT := build/junit.xml
+
+.PHONY: help run test faults check bench setup setup-dev setup-lab lock containers-check format clean
+
+help: ## Show what there is to do
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+run: setup ## Start everything on this machine: Valkey, SQLite, the sample shop, a worker, the gateway
+	@$(BIN)/lrgd up
+
+test: setup-dev ## Run the tests: unit, integration, acceptance and a short fault tier
+	@mkdir -p build
+	@$(BIN)/python -m pytest -m "not long" --junit-xml=$(TEST_REPORT)
+
+faults: setup-dev ## Run the long fault tier
+	@$(BIN)/python -m pytest tests/faults
+
+check: setup-dev ## Check format, lint, types, import directions, dead code and secrets
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/vulture
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+format: setup-dev ## Format the code and mend what the linter can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup-dev ## Measure; prints the figures as JSON
+	@$(BIN)/lrgd bench ingest --json
+
+containers-check: setup-dev ## Build the gateway image for real and start it (needs Debian's container tools)
+	@deploy/containers-check.sh
+
+setup: $(VENV)/.runtime ## Install what the services need
+setup-dev: $(VENV)/.dev ## Install what tests and checks need
+setup-lab: $(VENV)/.lab ## Install what the lab needs (torch and friends)
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+lock: | $(BIN)/uv ## Resolve the locked requirements anew
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		pyproject.toml --group test --group check -c requirements.lock -o requirements-dev.lock
+
+clean: ## Remove what make made, the data folder excepted
+	@rm -rf $(VENV) build

@@ -1,0 +1,81 @@
+"""The gateway: routes, middleware and errors put together over the services."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
+
+from api import problems
+from api.middleware import BodyLimit, Observed
+from api.routes import catalog, operations, recommend, transfers
+from services.bootstrap import open_services
+from services.observability.metrics import Metrics
+from services.settings import Settings
+
+DESCRIPTION = "A recommendation backend in which a frozen LLM ranks, and demonstrations learn."
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An app that opens its services when it starts and closes them when it has drained."""
+    metrics = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings, metrics) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="LRGD",
+        version=version("lrgd"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+    )
+    problems.install(app)
+    for routes in (recommend, catalog, transfers, operations):
+        app.include_router(routes.router)
+    _document_problems(app)
+
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, streams=transfers.IMPORTS_PATH)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["*"],
+            allow_headers=["authorization", "content-type", "x-request-id"],
+            expose_headers=["x-request-id"],
+        )
+    app.add_middleware(Observed, metrics=metrics)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Put the Problem schema where the documented errors point, in place of FastAPI's own 422."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for stock in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(stock, None)
+            described = problems.Problem.model_json_schema(
+                ref_template="#/components/schemas/{model}"
+            )
+            schemas.update(described.pop("$defs", {}))
+            schemas["Problem"] = described
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

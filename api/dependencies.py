@@ -1,0 +1,59 @@
+"""What routes ask for: the services, and a caller who may do what the route does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from services.access.keys import ANYBODY, Caller, Scope
+from services.bootstrap import Services
+from services.errors import Forbidden, RateLimited, Unauthenticated
+from services.settings import Auth
+
+# Errors that any route behind a key may answer with.
+ACCESS_ERRORS = (Unauthenticated, Forbidden, RateLimited)
+
+bearer = HTTPBearer(
+    auto_error=False, description="An API key, made with `lrgd keys create`.", bearerFormat="lrgd_…"
+)
+
+
+def services_of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Provided = Annotated[Services, Depends(services_of)]
+
+
+def caller_with(scope: Scope) -> Callable[..., Awaitable[Caller]]:
+    async def admitted(
+        request: Request,
+        response: Response,
+        services: Provided,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    ) -> Caller:
+        caller = await _identified(request, services, credentials)
+        if not caller.may(scope):
+            raise Forbidden(f"this key may not {scope}: it needs the scope `{scope}` or `admin`")
+        allowance = await services.rate_limiter.admit(caller.id)
+        if allowance is not None:
+            response.headers.update(allowance.headers())
+        return caller
+
+    return admitted
+
+
+async def _identified(
+    request: Request, services: Services, credentials: HTTPAuthorizationCredentials | None
+) -> Caller:
+    if services.settings.auth is Auth.OFF:
+        return Caller(request.client.host if request.client else "unknown", ANYBODY)
+    if credentials is None:
+        raise Unauthenticated(
+            "send `Authorization: Bearer <key>`", headers={"WWW-Authenticate": "Bearer"}
+        )
+    return await services.keys.caller_of(credentials.credentials)

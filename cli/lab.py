@@ -1,0 +1,10 @@
+"""`lrgd lab`: the experiments."""
+
+from __future__ import annotations
+
+import typer
+
+from cli import shop
+
+app = typer.Typer(no_args_is_help=True, help="Experiments, and what they are made on.")
+app.add_typer(shop.app, name="shop")

@@ -1,0 +1,19 @@
+# How the parts of the check speak. Sourced.
+# shellcheck shell=bash
+
+say() { printf '\n%s\n' "$*"; }
+proved() { printf '  proved: %s\n' "$*"; }
+fail() {
+  printf '  FAILED: %s\n' "$*" >&2
+  exit 1
+}
+
+# The image that docker-compose.yml names, by its repository.
+composed() { sed -nE "s|^ +image: (&[a-z-]+ )?($1:[^ ]+)\$|\2|p" docker-compose.yml | head -n 1; }
+
+# Storage, networks and limits of our own, beside whatever containers this machine has.
+use_own_storage() {
+  export CONTAINERS_STORAGE_CONF=$work/storage.conf
+  export CONTAINERS_CONF=$work/containers.conf
+  export CONTAINERS_REGISTRIES_CONF=$work/registries.conf
+}

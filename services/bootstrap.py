@@ -1,0 +1,121 @@
+"""The one composition root: from settings to the object graph that every process works with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from services.access.keys import ApiKeys
+from services.access.rate_limit import RateLimiter
+from services.catalog.catalog import Catalog, nothing_follows
+from services.catalog.positives import PositiveEvents
+from services.errors import ConfigurationError
+from services.observability.health import Health
+from services.observability.metrics import Metrics
+from services.queue import Job, Queue, make_celery
+from services.recommendations.recommend import Recommender
+from services.retrieval.popularity import Popularity
+from services.settings import Settings
+from services.storage.database import Database, open_database
+from services.storage.redis import connect
+from services.storage.valkey import known_address
+
+
+@dataclass(frozen=True, slots=True)
+class RedisUrls:
+    state: str
+    broker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    metrics: Metrics
+    database: Database
+    redis: Redis
+    queue: Queue
+    catalog: Catalog
+    keys: ApiKeys
+    rate_limiter: RateLimiter
+    popularity: Popularity
+    recommender: Recommender
+    health: Health
+
+
+def redis_urls(settings: Settings) -> RedisUrls:
+    """The configured servers, or the Valkey that `lrgd up` runs on this data folder."""
+    if settings.redis_url is not None and settings.broker_url is not None:
+        return RedisUrls(
+            settings.redis_url.get_secret_value(), settings.broker_url.get_secret_value()
+        )
+    address = known_address(settings.data_dir)
+    if address is None:
+        raise ConfigurationError(
+            "no Redis: set LRGD_REDIS_URL and LRGD_BROKER_URL, or start `lrgd up` on this folder "
+            f"({settings.data_dir})"
+        )
+    return RedisUrls(address.state_url, address.broker_url)
+
+
+@contextlib.asynccontextmanager
+async def open_catalog(settings: Settings) -> AsyncIterator[Catalog]:
+    """The catalog alone, for commands that work beside a gateway or without one."""
+    try:
+        redis_urls(settings)
+    except ConfigurationError:  # nobody listens: a worker refreshes what it derives as it starts
+        async with contextlib.aclosing(open_database(settings)) as database:
+            yield make_catalog(settings, database, nothing_follows)
+        return
+    async with open_services(settings, Metrics()) as services:
+        yield services.catalog
+
+
+def make_catalog(
+    settings: Settings, database: Database, after_positives: Callable[[], Awaitable[None]]
+) -> Catalog:
+    return Catalog(
+        database,
+        positives=PositiveEvents.parse(settings.positive_events),
+        unknown_users=settings.unknown_users,
+        unknown_items=settings.unknown_items,
+        after_positives=after_positives,
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
+    """Everything open inside the caller's event loop, and closed again in reverse."""
+    urls = redis_urls(settings)
+    timeout = settings.redis_timeout_seconds
+    async with contextlib.AsyncExitStack() as stack:
+        database = open_database(settings)
+        stack.push_async_callback(database.aclose)
+        redis = connect(urls.state, timeout_seconds=timeout)
+        stack.push_async_callback(redis.aclose)
+        celery = make_celery(urls.broker, timeout_seconds=timeout)
+        stack.callback(celery.close)
+        queue = Queue(celery, redis, metrics, timeout_seconds=timeout)
+        positives = PositiveEvents.parse(settings.positive_events)
+        popularity = Popularity(database, redis, positives)
+
+        async def after_positives() -> None:
+            await queue.put(
+                Job.REFRESH_POPULARITY, debounce_seconds=settings.popularity_debounce_seconds
+            )
+
+        yield Services(
+            settings=settings,
+            metrics=metrics,
+            database=database,
+            redis=redis,
+            queue=queue,
+            catalog=make_catalog(settings, database, after_positives),
+            keys=ApiKeys(database, trusted_seconds=settings.api_key_cache_seconds),
+            rate_limiter=RateLimiter(redis, metrics, per_minute=settings.rate_limit_per_minute),
+            popularity=popularity,
+            recommender=Recommender(database, popularity, positives, metrics),
+            health=Health(settings, database, redis, metrics),
+        )

@@ -1,0 +1,153 @@
+"""What one can do with the catalog, each call one transaction; jobs follow the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from services.catalog.inputs import NewEvent, NewItem, NewUser
+from services.catalog.positives import PositiveEvents
+from services.catalog.repository import CatalogRepository
+from services.settings import UnknownIds
+from services.storage.database import Database
+
+
+class RowStatus(StrEnum):
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """What became of one row of a batch."""
+
+    status: RowStatus
+    code: str | None = None
+    detail: str | None = None
+
+
+ACCEPTED = RowResult(RowStatus.ACCEPTED)
+DUPLICATE = RowResult(RowStatus.DUPLICATE)
+
+
+def refused(code: str, detail: str) -> RowResult:
+    return RowResult(RowStatus.REFUSED, code, detail)
+
+
+async def nothing_follows() -> None:
+    """For a catalog used where no worker listens."""
+
+
+class Catalog:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        positives: PositiveEvents,
+        unknown_users: UnknownIds,
+        unknown_items: UnknownIds,
+        after_positives: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.database = database
+        self.positives = positives
+        self._unknown_users = unknown_users
+        self._unknown_items = unknown_items
+        self._after_positives = after_positives
+
+    async def record(self, events: Sequence[NewEvent]) -> list[RowResult]:
+        """Store events; the result of each stands at its place. The same event counts once."""
+        results = await self.database.write(
+            lambda session: self.record_in(CatalogRepository(session), events)
+        )
+        if any(
+            result is ACCEPTED and self.positives.include(event.type, event.value)
+            for event, result in zip(events, results, strict=True)
+        ):
+            await self.announce_positives()
+        return results
+
+    async def announce_positives(self) -> None:
+        """After a commit: what is derived from positive events may be refreshed."""
+        await self._after_positives()
+
+    async def record_in(
+        self, catalog: CatalogRepository, events: Sequence[NewEvent]
+    ) -> list[RowResult]:
+        """`record` inside a transaction of the caller, who then owns what follows the commit."""
+        if not events:
+            return []
+        now = datetime.now(UTC)
+        refusals = await self._settle_unknown_ids(catalog, events, now)
+        welcome = [event for at, event in enumerate(events) if at not in refusals]
+        landed = await catalog.insert_events(_first_of_each_id(welcome), now)
+        results = []
+        for at, event in enumerate(events):
+            if at in refusals:
+                results.append(refusals[at])
+            elif event.event_id in landed:
+                landed.discard(event.event_id)  # a second one in this batch is a duplicate
+                results.append(ACCEPTED)
+            else:
+                results.append(DUPLICATE)
+        return results
+
+    async def _settle_unknown_ids(
+        self, catalog: CatalogRepository, events: Sequence[NewEvent], now: datetime
+    ) -> dict[int, RowResult]:
+        """Create the users and items that the events name, or refuse the events, as configured."""
+        users = {event.user_id for event in events}
+        items = {event.item_id for event in events}
+        refusals: dict[int, RowResult] = {}
+        if self._unknown_users is UnknownIds.REFUSE:
+            known = await catalog.known_users(users)
+            for at, event in enumerate(events):
+                if event.user_id not in known:
+                    refusals[at] = refused(
+                        "unknown_user", "the user is not in the catalog: send it to POST /users"
+                    )
+        if self._unknown_items is UnknownIds.REFUSE:
+            known = await catalog.known_items(items)
+            for at, event in enumerate(events):
+                if event.item_id not in known:
+                    refusals[at] = refused(
+                        "unknown_item", "the item is not in the catalog: send it to POST /items"
+                    )
+        welcome = [event for at, event in enumerate(events) if at not in refusals]
+        await catalog.ensure_users({event.user_id for event in welcome}, now)
+        await catalog.ensure_items({event.item_id for event in welcome}, now)
+        return refusals
+
+    async def upsert_items(self, items: Sequence[NewItem]) -> list[RowResult]:
+        return await self.database.write(
+            lambda session: self.upsert_items_in(CatalogRepository(session), items)
+        )
+
+    async def upsert_items_in(
+        self, catalog: CatalogRepository, items: Sequence[NewItem]
+    ) -> list[RowResult]:
+        """Whole rows; of several with one id in a batch the last one stays."""
+        latest = {item.item_id: item for item in items}
+        await catalog.upsert_items(latest.values(), datetime.now(UTC))
+        return [ACCEPTED] * len(items)
+
+    async def upsert_users(self, users: Sequence[NewUser]) -> list[RowResult]:
+        return await self.database.write(
+            lambda session: self.upsert_users_in(CatalogRepository(session), users)
+        )
+
+    async def upsert_users_in(
+        self, catalog: CatalogRepository, users: Sequence[NewUser]
+    ) -> list[RowResult]:
+        latest = {user.user_id: user for user in users}
+        await catalog.upsert_users(latest.values(), datetime.now(UTC))
+        return [ACCEPTED] * len(users)
+
+
+def _first_of_each_id(events: Sequence[NewEvent]) -> list[NewEvent]:
+    by_id: dict[str | None, NewEvent] = {}
+    for event in events:
+        by_id.setdefault(event.event_id, event)
+    return list(by_id.values())

@@ -1,0 +1,186 @@
+"""Every metric of the system, named and typed in one place.
+
+Labels are named tuples, so a misspelled or missing label is a type error, and every label is a
+small closed set: never a user, an item or a raw path.
+
+Processes of one deployable share their numbers through files (prometheus-client's multiprocess
+mode). The mode is chosen when prometheus_client is first imported, hence `share_metrics` must run
+before that, and this module must not be imported by a command line that has not decided yet.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, Literal, NamedTuple, TypeVar
+
+import prometheus_client as prometheus
+from prometheus_client import CollectorRegistry, multiprocess
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from services.observability.sharing import forget_dead_processes, shared_folder
+
+LATENCY_BUCKETS = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+
+
+class NoLabels(NamedTuple):
+    pass
+
+
+class RouteLabels(NamedTuple):
+    method: str
+    route: str
+
+
+class ResponseLabels(NamedTuple):
+    method: str
+    route: str
+    status: str
+
+
+class RowLabels(NamedTuple):
+    kind: str
+    status: str
+
+
+class JobLabels(NamedTuple):
+    job: str
+
+
+class JobOutcomeLabels(NamedTuple):
+    job: str
+    outcome: str
+
+
+class PartLabels(NamedTuple):
+    part: str
+
+
+class SourceLabels(NamedTuple):
+    source: str
+
+
+Wrapped = TypeVar("Wrapped", prometheus.Counter, prometheus.Gauge, prometheus.Histogram)
+Labels = TypeVar("Labels", bound=tuple[str, ...])
+
+
+class Counter(Generic[Labels]):
+    def __init__(
+        self, registry: CollectorRegistry, labels: type[Labels], name: str, help_: str
+    ) -> None:
+        self.name = name
+        self._metric = prometheus.Counter(name, help_, _fields(labels), registry=registry)
+
+    def add(self, labels: Labels, amount: float = 1) -> None:
+        _child(self._metric, labels).inc(amount)
+
+
+class Gauge(Generic[Labels]):
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        labels: type[Labels],
+        name: str,
+        help_: str,
+        across_processes: Literal["livesum", "mostrecent", "max"],
+    ) -> None:
+        self.name = name
+        self._metric = prometheus.Gauge(
+            name, help_, _fields(labels), registry=registry, multiprocess_mode=across_processes
+        )
+
+    def set(self, labels: Labels, value: float) -> None:
+        _child(self._metric, labels).set(value)
+
+    def add(self, labels: Labels, amount: float) -> None:
+        _child(self._metric, labels).inc(amount)
+
+
+class Histogram(Generic[Labels]):
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        labels: type[Labels],
+        name: str,
+        help_: str,
+        buckets: tuple[float, ...] = LATENCY_BUCKETS,
+    ) -> None:
+        self.name = name
+        self._metric = prometheus.Histogram(
+            name, help_, _fields(labels), registry=registry, buckets=buckets
+        )
+
+    def observe(self, labels: Labels, value: float) -> None:
+        _child(self._metric, labels).observe(value)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        r = self._registry = CollectorRegistry()
+
+        self.http_requests = Counter(
+            r, ResponseLabels, "lrgd_http_requests_total", "Requests answered."
+        )
+        self.http_seconds = Histogram(
+            r, RouteLabels, "lrgd_http_request_seconds", "Time from request to answer."
+        )
+        self.http_in_flight = Gauge(
+            r, NoLabels, "lrgd_http_requests_in_flight", "Requests being answered.", "livesum"
+        )
+        self.rate_limited = Counter(
+            r, NoLabels, "lrgd_rate_limited_total", "Requests refused over the rate limit."
+        )
+        self.rate_limit_unchecked = Counter(
+            r, NoLabels, "lrgd_rate_limit_unchecked_total",
+            "Requests let through because Redis did not answer the rate limiter.",
+        )  # fmt: skip
+        self.rows = Counter(
+            r,
+            RowLabels,
+            "lrgd_catalog_rows_total",
+            "Rows received, by kind and what became of them.",
+        )
+        self.recommendations = Counter(
+            r, SourceLabels, "lrgd_recommendations_total", "Lists served, by their source."
+        )
+        self.jobs_lost = Counter(
+            r, JobLabels, "lrgd_jobs_lost_total", "Jobs that could not be put on the queue."
+        )
+        self.jobs = Counter(
+            r, JobOutcomeLabels, "lrgd_jobs_total", "Jobs run by workers, by outcome."
+        )
+        self.job_seconds = Histogram(r, JobLabels, "lrgd_job_seconds", "Time a job took.")
+        self.heartbeat_age = Gauge(
+            r, NoLabels, "lrgd_worker_heartbeat_age_seconds",
+            "Time since a heartbeat last went through broker and worker.", "mostrecent",
+        )  # fmt: skip
+        self.ready = Gauge(
+            r, PartLabels, "lrgd_part_ready", "1 if the part answered the last check.", "mostrecent"
+        )
+
+    def render(self) -> bytes:
+        """The exposition of all processes that share their metrics with this one."""
+        folder = shared_folder()
+        if folder is not None:
+            forget_dead_processes(folder)
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            return generate_latest(registry)
+        return generate_latest(self._registry)
+
+    content_type = CONTENT_TYPE_LATEST
+
+
+def serve_shared_metrics(port: int) -> None:
+    """/metrics of a deployable that has no HTTP server, in a thread of its parent process."""
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    prometheus.start_http_server(port, registry=registry)
+
+
+def _fields(labels: type[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(getattr(labels, "_fields", ()))
+
+
+def _child(metric: Wrapped, labels: tuple[str, ...]) -> Wrapped:
+    return metric.labels(*labels) if labels else metric

@@ -1,0 +1,289 @@
+"""Every setting of every process, in one frozen object.
+
+A setting is an environment variable with the prefix ``LRGD_``. A name that is not below, a feature
+that is configured by half, or a default that would be unsafe in production stops the start with a
+message that names the setting.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from services.errors import ConfigurationError
+
+PREFIX = "LRGD_"
+
+
+class Deployment(StrEnum):
+    LOCAL = "local"
+    PRODUCTION = "production"
+
+
+class Auth(StrEnum):
+    OFF = "off"
+    REQUIRED = "required"
+
+
+class UnknownIds(StrEnum):
+    CREATE = "create"
+    REFUSE = "refuse"
+
+
+class LogFormat(StrEnum):
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    deployment: Deployment = Field(
+        Deployment.LOCAL,
+        description="local: embedded servers, meant for one machine. "
+        "production: refuses insecure defaults.",
+    )
+    data_dir: Path = Field(
+        Path(".lrgd"),
+        description="Folder of the local deployment: database, logs, process state.",
+    )
+
+    host: str = Field("127.0.0.1", description="Address the gateway listens on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port the gateway listens on.")
+    gateway_processes: int = Field(1, ge=1, le=64, description="Processes of one gateway.")
+    shutdown_grace_seconds: float = Field(
+        10, ge=0, le=300, description="How long a stopping gateway waits for requests in flight."
+    )
+    max_body_bytes: int = Field(
+        8 * 1024 * 1024, ge=1024, description="Largest request body, streams of JSONL excepted."
+    )
+    max_batch_rows: int = Field(5000, ge=1, description="Most rows in one batch request.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins a browser may call from, comma-separated. Empty: CORS is off."
+    )
+
+    database_url: SecretStr | None = Field(
+        None,
+        description="postgresql://user:password@host/name or sqlite:///file. "
+        "Unset: SQLite in data_dir.",
+    )
+    database_pool_size: int = Field(10, ge=1, description="Database connections of one process.")
+    database_timeout_seconds: float = Field(
+        10, gt=0, description="Longest wait for a connection, a lock or a statement."
+    )
+
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis for user state and rate limits. Unset: the Valkey of `lrgd up`.",
+    )
+    broker_url: SecretStr | None = Field(
+        None, description="Redis for the queue. Unset: database 1 of the local Valkey."
+    )
+    redis_timeout_seconds: float = Field(
+        1.0, gt=0, description="Longest wait for one answer of Redis."
+    )
+
+    llm_url: str | None = Field(
+        None, description="Base URL of an OpenAI-compatible model server, e.g. vLLM."
+    )
+    llm_model: str | None = Field(None, description="Name of the model that server serves.")
+    llm_api_key: SecretStr | None = Field(None, description="Bearer token of that server.")
+
+    auth: Auth = Field(
+        Auth.OFF, description="required: every call needs an API key (`lrgd keys create`)."
+    )
+    api_key_cache_seconds: float = Field(
+        5,
+        ge=0,
+        le=300,
+        description="How long a checked key is trusted; a revocation waits so long.",
+    )
+    rate_limit_per_minute: int = Field(
+        6000, ge=0, description="Requests per minute and API key (or client address). 0: no limit."
+    )
+
+    positive_events: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("purchase", "rating>=4"),
+        description="Events that say a user liked or took an item, comma-separated: "
+        "`type` or `type>=value` (also >, <=, <, ==).",
+    )
+    unknown_users: UnknownIds = Field(
+        UnknownIds.CREATE, description="An event of a user not in the catalog: create or refuse."
+    )
+    unknown_items: UnknownIds = Field(
+        UnknownIds.CREATE, description="An event of an item not in the catalog: create or refuse."
+    )
+    sample_shop: bool = Field(
+        True, description="Load the sample shop at `lrgd up` when the catalog is empty."
+    )
+
+    worker_processes: int = Field(1, ge=1, le=64, description="Child processes of one worker.")
+    worker_metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of the worker's /metrics. Unset: not served."
+    )
+    heartbeat_seconds: float = Field(
+        2, gt=0, description="How often beat sends a heartbeat through the broker."
+    )
+    heartbeat_stale_seconds: float = Field(
+        8,
+        gt=0,
+        description="Age at which a missing heartbeat makes /readyz say the worker is down.",
+    )
+    popularity_debounce_seconds: float = Field(
+        2, ge=0, description="New events refresh the popularity list at most this often."
+    )
+
+    metrics_dir: Path | None = Field(
+        None, description="Folder in which processes share metrics. Unset: below data_dir."
+    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Log level.")
+    log_format: LogFormat = Field(LogFormat.JSON, description="json lines, or console for people.")
+
+    @field_validator("cors_origins", "positive_events", mode="before")
+    @classmethod
+    def _split_on_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            scheme = urlsplit(value.get_secret_value()).scheme
+            if scheme not in ("postgresql", "sqlite"):
+                raise ValueError("must begin with postgresql:// or sqlite:///")
+        return value
+
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _known_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            scheme = urlsplit(value.get_secret_value()).scheme
+            if scheme not in ("redis", "rediss"):
+                raise ValueError("must begin with redis:// or rediss://")
+        return value
+
+    @model_validator(mode="after")
+    def _whole_features(self) -> Self:
+        _both_or_neither(self, "redis_url", "broker_url")
+        _both_or_neither(self, "llm_url", "llm_model")
+        if self.llm_api_key is not None and self.llm_url is None:
+            raise ValueError(f"{PREFIX}LLM_API_KEY is set but {PREFIX}LLM_URL is not")
+        if self.heartbeat_stale_seconds <= self.heartbeat_seconds:
+            raise ValueError(
+                f"{PREFIX}HEARTBEAT_STALE_SECONDS must be larger than {PREFIX}HEARTBEAT_SECONDS"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _safe_enough(self) -> Self:
+        if self.auth is Auth.OFF and not _is_loopback(self.host):
+            raise ValueError(
+                f"{PREFIX}AUTH=off would open {self.host}:{self.port} to anyone: "
+                f"set {PREFIX}AUTH=required, or {PREFIX}HOST=127.0.0.1"
+            )
+        if self.deployment is Deployment.LOCAL:
+            return self
+        for name in ("database_url", "redis_url", "broker_url"):
+            if getattr(self, name) is None:
+                raise ValueError(f"production needs {PREFIX}{name.upper()}")
+        if self.auth is Auth.OFF:
+            raise ValueError(f"production needs {PREFIX}AUTH=required")
+        if "*" in self.cors_origins:
+            raise ValueError(f"production refuses {PREFIX}CORS_ORIGINS=*: name the origins")
+        if "sample_shop" in self.model_fields_set and self.sample_shop:
+            raise ValueError(f"production refuses {PREFIX}SAMPLE_SHOP=true")
+        return self
+
+    @property
+    def database_dsn(self) -> str:
+        """The database URL with its driver; SQLite in the data folder by default."""
+        if self.database_url is None:
+            return f"sqlite+aiosqlite:///{self.data_dir.absolute() / 'lrgd.sqlite3'}"
+        url = self.database_url.get_secret_value()
+        return url.replace("postgresql://", "postgresql+asyncpg://", 1).replace(
+            "sqlite://", "sqlite+aiosqlite://", 1
+        )
+
+    @property
+    def shares_metrics_in(self) -> Path:
+        return self.metrics_dir or self.data_dir / "metrics"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings of the environment. Raises ConfigurationError in plain words."""
+    _refuse_unknown_names(os.environ)
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_in_plain_words(error))) from None
+
+
+def masked(value: Any) -> str:
+    """A value fit for a terminal: no password of a URL, no secret."""
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return _without_password(value.get_secret_value())
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def _without_password(text: str) -> str:
+    parts = urlsplit(text)
+    if not parts.scheme or "://" not in text:
+        return "********"
+    if parts.password is None:
+        return text
+    address = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:********@{address}"))
+
+
+def _both_or_neither(settings: Settings, first: str, second: str) -> None:
+    given = [name for name in (first, second) if getattr(settings, name) is not None]
+    if len(given) == 1:
+        missing = second if given[0] == first else first
+        raise ValueError(
+            f"{PREFIX}{given[0].upper()} is set but {PREFIX}{missing.upper()} is not: set both"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_unknown_names(environment: Mapping[str, str]) -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    unknown = sorted(
+        name
+        for name in environment
+        if name.upper().startswith(PREFIX) and name.upper() not in known
+    )
+    if unknown:
+        raise ConfigurationError(
+            f"unknown setting {', '.join(unknown)}: `lrgd settings` lists the known ones"
+        )
+
+
+def _in_plain_words(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        message = problem["msg"].removeprefix("Value error, ")
+        name = problem["loc"][0] if problem["loc"] else None
+        lines.append(f"{PREFIX}{str(name).upper()}: {message}" if name else message)
+    return lines

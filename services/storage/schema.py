@@ -1,0 +1,39 @@
+"""The one metadata of all tables, and the way to bring a database to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, MetaData
+
+from services.access import models as access
+from services.catalog import models as catalog
+from services.storage.base import Base
+from services.storage.database import Database
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+NOUNS = (access, catalog)  # imported, so that their tables are known
+
+
+def metadata() -> MetaData:
+    return Base.metadata
+
+
+async def upgrade(database: Database, revision: str = "head") -> None:
+    """Bring the schema to a revision; two at a time wait for each other."""
+    async with database.engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.upgrade(_alembic(sync), revision))
+
+
+async def downgrade(database: Database, revision: str) -> None:
+    async with database.engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(_alembic(sync), revision))
+
+
+def _alembic(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,41 @@
+"""The Celery app of the worker: the shared queue configuration, what beat sends, and tasks."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from services.bootstrap import redis_urls
+from services.queue import Job, make_celery
+from services.settings import Settings
+from worker import tasks
+
+POPULARITY_SECONDS = 60.0
+
+
+def make_worker_app(settings: Settings) -> Celery:
+    celery = make_celery(
+        redis_urls(settings).broker, timeout_seconds=settings.redis_timeout_seconds
+    )
+    celery.conf.update(
+        # In memory: every entry is safe to repeat, and a file could be left half-written.
+        beat_scheduler="celery.beat:Scheduler",
+        beat_max_loop_interval=1,
+        beat_schedule={
+            # An expiry, so that a stopped worker does not come back to a pile of old entries.
+            Job.HEARTBEAT: {
+                "task": Job.HEARTBEAT,
+                "schedule": settings.heartbeat_seconds,
+                "options": {"expires": settings.heartbeat_stale_seconds},
+            },
+            Job.REFRESH_POPULARITY: {
+                "task": Job.REFRESH_POPULARITY,
+                "schedule": POPULARITY_SECONDS,
+                "options": {"expires": POPULARITY_SECONDS},
+            },
+        },
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=True,
+    )
+    tasks.register(celery)
+    return celery

@@ -1,0 +1,51 @@
+"""The worker and beat as processes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery.signals import setup_logging
+
+from services.observability.logging import configure_logging
+from services.observability.metrics import serve_shared_metrics
+from services.settings import Deployment, Settings
+from worker.app import make_worker_app
+from worker.process import follow_celery
+
+# On one machine the gateway comes first: rounds wait for people, not the other way round.
+NICENESS = 10
+
+
+def serve_worker(settings: Settings, *, with_beat: bool) -> None:
+    _own_logging(settings, "worker")
+    if settings.deployment is Deployment.LOCAL:
+        os.nice(NICENESS)
+    if settings.worker_metrics_port is not None:
+        serve_shared_metrics(settings.worker_metrics_port)
+    follow_celery()
+    make_worker_app(settings).worker_main(
+        [
+            "worker",
+            "--pool=prefork",
+            f"--concurrency={settings.worker_processes}",
+            "--without-gossip",
+            "--without-mingle",
+            f"--loglevel={settings.log_level}",
+            *(["--beat"] if with_beat else []),
+        ]
+    )
+
+
+def serve_beat(settings: Settings) -> None:
+    """Beat alone: exactly one per deployment, beside any number of workers."""
+    _own_logging(settings, "beat")
+    make_worker_app(settings).start(["beat", f"--loglevel={settings.log_level}"])
+
+
+def _own_logging(settings: Settings, process: str) -> None:
+    def configure(**_: Any) -> None:
+        configure_logging(settings, process)
+
+    configure()
+    setup_logging.connect(configure, weak=False)  # or Celery would install its own

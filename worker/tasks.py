@@ -1,0 +1,39 @@
+"""Tasks: thin shells round what the services do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from celery import Celery
+
+from services.bootstrap import Services
+from services.queue import Job
+from services.storage.redis import HEARTBEAT
+from worker.process import run
+
+
+async def beat_heart(services: Services) -> None:
+    """A heartbeat that came this far proves broker, beat and worker alive together."""
+    await services.redis.set(HEARTBEAT, time.time())
+
+
+async def refresh_popularity(services: Services) -> None:
+    await services.popularity.refresh()
+
+
+WORK: dict[Job, Callable[[Services], Awaitable[None]]] = {
+    Job.HEARTBEAT: beat_heart,
+    Job.REFRESH_POPULARITY: refresh_popularity,
+}
+
+
+def register(celery: Celery) -> None:
+    for job, work in WORK.items():
+        _register(celery, job, work)
+
+
+def _register(celery: Celery, job: Job, work: Callable[[Services], Awaitable[None]]) -> None:
+    @celery.task(name=job.value)  # type: ignore[untyped-decorator]
+    def task() -> None:
+        run(job, work)
