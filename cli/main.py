@@ -73,7 +73,7 @@ def beat() -> None:
 def migrate() -> None:
     """Bring the database to the newest schema."""
     from services.storage.database import open_database  # noqa: PLC0415
-    from services.storage.schema import upgrade  # noqa: PLC0415
+    from services.schema import upgrade  # noqa: PLC0415
 
     async def run() -> None:
         async with contextlib.aclosing(open_database(load_settings())) as database:

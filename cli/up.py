@@ -26,7 +26,7 @@ from services.ports import refusal_to_listen
 from services.settings import Deployment, Settings
 from services.storage.database import Database, open_database
 from services.storage.redis import HEARTBEAT, OUTAGE, connect
-from services.storage.schema import upgrade
+from services.schema import upgrade
 from services.storage.valkey import choose_address, server_command
 
 # The very program that runs now, whichever way it was started.

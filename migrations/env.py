@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection, text
 
-from services.storage.schema import metadata
+from services.schema import metadata
 
 # Any number: it only has to be the same for all who migrate one PostgreSQL database.
 MIGRATION_LOCK = 4_386_504

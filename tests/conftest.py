@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import pytest_socket
 from fastapi import FastAPI
 
 from api.app import create_app
@@ -20,18 +21,16 @@ from services.bootstrap import Services, open_services
 from services.observability.metrics import Metrics
 from services.settings import Settings
 from services.storage.database import Database
-from services.storage.schema import upgrade
+from services.schema import upgrade
 
 TEMPLATE = "template_lrgd"
 DIALECTS = ("sqlite", "postgresql")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests open no socket; whoever needs one is not a unit test."""
-    for item in items:
-        if "unit" in item.path.parts:
-            item.add_marker(pytest.mark.disable_socket)
-            item.add_marker(pytest.mark.allow_unix_socket)  # asyncio's own
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Unit tests open no socket but asyncio's own; whoever needs one is not a unit test."""
+    if "unit" in item.path.parts:
+        pytest_socket.disable_socket(allow_unix_socket=True)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import pytest_asyncio
 from lab.servers.fault_proxy import FaultProxy
 
 SOON = 5.0
-A_WHILE = 0.3
+A_WHILE = 0.4
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from services.catalog import models as catalog
 from services.storage.base import Base
 from services.storage.database import Database
 
-MIGRATIONS = Path(__file__).parents[2] / "migrations"
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
 NOUNS = (access, catalog)  # imported, so that their tables are known
 
 
