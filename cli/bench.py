@@ -2,11 +2,109 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.figures import Figures
+from services.errors import ConfigurationError
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 
 
+@app.callback()
+def bench() -> None:
+    """Measure this machine: real processes, real databases, figures as a table or as JSON."""
+
+
 @app.command()
-def ingest() -> None:
-    """to do"""
+def ingest(
+    *,
+    events: Annotated[
+        int, typer.Option(min=20, help="Events in the file. Peak memory is compared with a tenth.")
+    ] = 200_000,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Longest time to send to an endpoint, per run.")
+    ] = 5.0,
+    runs: Annotated[int, typer.Option(min=1, help="Figures are medians over so many runs.")] = 3,
+    cores: Annotated[
+        int, typer.Option(min=1, help="Cores for everything together: databases, clients, us.")
+    ] = 2,
+    seed: Annotated[int, typer.Option(help="Of the generated events.")] = 0,
+    folder: Annotated[
+        Path,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            writable=True,
+            resolve_path=True,
+            help="Where databases and files lie while it runs; on the disk that is to be measured.",
+        ),
+    ] = Path(tempfile.gettempdir()),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """How fast events come in: through `lrgd import` and through POST /events.
+
+    It starts a PostgreSQL that writes durably (fsync on), a Valkey and, for the endpoint, a gateway
+    on free ports of its own, and leaves nothing behind. Each run has a fresh database, and what the
+    database holds afterwards is counted: a figure without its events is an error.
+
+    [bold]import.*.events_per_s[/] is events over the seconds of the whole command, its start
+    included; users and items are made on the way. [bold]import.rss_growth[/] is peak memory with
+    the file over peak memory with a tenth of it, on the worse of the two databases.
+    [bold]endpoint.events_per_s[/] is PostgreSQL with batches of 500 from 4 clients at once;
+    [bold]single[/] is one event a request. Other work on the machine lowers every figure but
+    [bold]cpu_us_per_event[/], the time of the import command itself.
+
+    A first look: [bold]lrgd bench ingest --events 20000 --runs 1[/]
+    """
+    try:
+        from lab.bench.ingest import Plan, measure  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"`lrgd bench` needs {error.name}, which serving does not: run `make setup-dev`"
+        ) from None
+    plan = Plan(events=events, seconds=seconds, runs=runs, cores=cores, seed=seed, folder=folder)
+    figures = Figures("lrgd bench ingest", seed=seed)
+    with _ended_in_order(), _progress() as progress:
+        task = progress.add_task("", total=plan.steps)
+
+        def told(step: str) -> None:
+            begun = progress.tasks[task].description != ""
+            progress.update(task, description=step, advance=1 if begun else 0)
+
+        found, detail = measure(plan, told)
+    figures.show(found, detail, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM, too, ends the servers and removes their data."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _progress() -> Progress:
+    return Progress(
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=Console(stderr=True, highlight=False),
+        transient=True,
+    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
+import httpx2
 from redis.asyncio import Redis
 
 from services.access.keys import ApiKeys
@@ -13,7 +15,8 @@ from services.access.rate_limit import RateLimiter
 from services.catalog.catalog import Catalog, nothing_follows
 from services.catalog.positives import PositiveEvents
 from services.errors import ConfigurationError
-from services.observability.health import Health
+from services.llm.served import expect_model
+from services.observability.health import CHECK_SECONDS, Health
 from services.observability.metrics import Metrics
 from services.queue import Job, Queue, make_celery
 from services.recommendations.recommend import Recommender
@@ -106,6 +109,11 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
                 Job.REFRESH_POPULARITY, debounce_seconds=settings.popularity_debounce_seconds
             )
 
+        more = {}
+        if settings.llm_url is not None and settings.llm_model is not None:
+            http = await stack.enter_async_context(_model_server(settings, settings.llm_url))
+            more["llm"] = partial(expect_model, http, settings.llm_model)
+
         yield Services(
             settings=settings,
             metrics=metrics,
@@ -117,5 +125,14 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             rate_limiter=RateLimiter(redis, metrics, per_minute=settings.rate_limit_per_minute),
             popularity=popularity,
             recommender=Recommender(database, popularity, positives, metrics),
-            health=Health(settings, database, redis, metrics),
+            health=Health(settings, database, redis, metrics, more),
         )
+
+
+def _model_server(settings: Settings, url: str) -> httpx2.AsyncClient:
+    key = settings.llm_api_key
+    return httpx2.AsyncClient(
+        base_url=url.rstrip("/") + "/",
+        timeout=CHECK_SECONDS,
+        headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+    )

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from services.errors import ConfigurationError
 
 PREFIX = "LRGD_"
+MASK = "********"
 
 
 class Deployment(StrEnum):
@@ -157,20 +158,22 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            scheme = urlsplit(value.get_secret_value()).scheme
-            if scheme not in ("postgresql", "sqlite"):
-                raise ValueError("must begin with postgresql:// or sqlite:///")
-        return value
+        if value is None or _is_url(value, "postgresql") or _is_sqlite_file(value):
+            return value
+        raise ValueError(
+            "must be postgresql://user:password@host/name (special characters of the password "
+            "percent-encoded) or sqlite:///file"
+        )
 
     @field_validator("redis_url", "broker_url")
     @classmethod
     def _known_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            scheme = urlsplit(value.get_secret_value()).scheme
-            if scheme not in ("redis", "rediss"):
-                raise ValueError("must begin with redis:// or rediss://")
-        return value
+        if value is None or _is_url(value, "redis", "rediss"):
+            return value
+        raise ValueError(
+            "must be redis://:password@host:port/number or rediss://… (special characters of the "
+            "password percent-encoded)"
+        )
 
     @model_validator(mode="after")
     def _whole_features(self) -> Self:
@@ -208,7 +211,7 @@ class Settings(BaseSettings):
     def database_dsn(self) -> str:
         """The database URL with its driver; SQLite in the data folder by default."""
         if self.database_url is None:
-            return f"sqlite+aiosqlite:///{self.data_dir.absolute() / 'lrgd.sqlite3'}"
+            return f"sqlite+aiosqlite:///{quote(str(self.data_dir.absolute() / 'lrgd.sqlite3'))}"
         url = self.database_url.get_secret_value()
         return url.replace("postgresql://", "postgresql+asyncpg://", 1).replace(
             "sqlite://", "sqlite+aiosqlite://", 1
@@ -233,20 +236,45 @@ def masked(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, SecretStr):
-        return _without_password(value.get_secret_value())
+        secret = value.get_secret_value()
+        return _without_password(secret) if "://" in secret else MASK
     if isinstance(value, tuple):
         return ",".join(map(str, value))
-    return str(value)
+    return _without_password(str(value))
 
 
 def _without_password(text: str) -> str:
-    parts = urlsplit(text)
-    if not parts.scheme or "://" not in text:
-        return "********"
-    if parts.password is None:
+    """Drivers take a password in the login and in the query of a URL."""
+    try:
+        parts = urlsplit(text)
+        query = parse_qsl(parts.query)
+    except ValueError:
+        return MASK
+    if parts.password is not None:
+        address = parts.netloc.rpartition("@")[2]
+        parts = parts._replace(netloc=f"{parts.username or ''}:{MASK}@{address}")
+    if query:
+        parts = parts._replace(query="&".join(f"{name}={MASK}" for name, _ in query))
+    elif parts.password is None:
         return text
-    address = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:********@{address}"))
+    return urlunsplit(parts)
+
+
+def _is_url(value: SecretStr, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(value.get_secret_value())
+        parts.port  # noqa: B018  # fails for an address that is none
+    except ValueError:
+        return False
+    # A raw / or # in the password ends the address too early.
+    cut_off = "@" in parts.path or parts.fragment
+    return parts.scheme in schemes and not cut_off
+
+
+def _is_sqlite_file(value: SecretStr) -> bool:
+    """A file, because in memory every connection would see a database of its own."""
+    beginning, _, path = value.get_secret_value().partition("?")[0].partition(":///")
+    return beginning == "sqlite" and path not in ("", ":memory:")
 
 
 def _both_or_neither(settings: Settings, first: str, second: str) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, status
 
 from api.dependencies import ACCESS_ERRORS, Provided, caller_with
-from api.pages import ADVICE, Cursor, Limit, Page, decode_cursor, encode_cursor
+from api.pages import Cursor, EventKey, IdKey, Limit, Page, decode_cursor, encode_cursor
 from api.problems import documented
 from api.rows import BatchReport, one_or_many, read_batch
 from api.schemas import EventOut, ItemOut, UserOut
 from services.access.keys import Scope
-from services.catalog.inputs import Id, Kind, NewEvent, NewItem, NewUser
+from services.catalog.inputs import Id, Kind, Label, NewEvent, NewItem, NewUser
 from services.catalog.repository import CatalogRepository
 from services.errors import InvalidRequest, MalformedCursor, NotFound, TooLarge, Unavailable
 
@@ -60,10 +59,10 @@ async def list_items(
     limit: Limit = 100,
     cursor: Cursor = None,
     hidden: bool | None = None,
-    category: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
+    category: Annotated[Label | None, Query()] = None,
 ) -> Page[ItemOut]:
     """Items by id."""
-    key = decode_cursor(cursor, str)
+    key = decode_cursor(cursor, IdKey)
     async with services.database.reading() as session:
         items = await CatalogRepository(session).items_after(
             key[0] if key else None, limit, hidden=hidden, category=category
@@ -111,7 +110,7 @@ async def list_users(
     services: Provided, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[UserOut]:
     """Users by id."""
-    key = decode_cursor(cursor, str)
+    key = decode_cursor(cursor, IdKey)
     async with services.database.reading() as session:
         users = await CatalogRepository(session).users_after(key[0] if key else None, limit)
     return Page(
@@ -134,17 +133,13 @@ async def list_events_of(
     user_id: UserId, services: Provided, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[EventOut]:
     """A user's events, newest first."""
-    key = decode_cursor(cursor, str, int)
-    try:
-        before = (datetime.fromisoformat(key[0]), key[1]) if key else None
-    except ValueError:
-        raise MalformedCursor(ADVICE) from None
+    before = decode_cursor(cursor, EventKey)
     async with services.database.reading() as session:
         events = await CatalogRepository(session).events_of(user_id, limit, before)
     last = events[-1] if len(events) == limit else None
     return Page(
         items=[EventOut.model_validate(event) for event in events],
-        next_cursor=encode_cursor(last.occurred_at.isoformat(), last.seq) if last else None,
+        next_cursor=encode_cursor(last.occurred_at, last.seq) if last else None,
     )
 
 

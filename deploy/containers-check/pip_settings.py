@@ -28,9 +28,9 @@ def main(folder: Path) -> None:
     settings = read_settings()
     file = folder / "pip.conf"
     file.write_text("\n".join(["[global]", *(f"{k} = {v}" for k, v in settings.items()), ""]))
-    print(f"--volume={file}:{TARGET}:ro")
-    for path in sorted(path for value in settings.values() for path in named_in(value)):
-        print(f"--volume={path}:{path}:ro")
+    mounts = {file: TARGET}
+    mounts |= {path: str(path) for value in settings.values() for path in named_in(value)}
+    sys.stdout.writelines(f"--volume={here}:{there}:ro\n" for here, there in mounts.items())
 
 
 def named_in(value: str) -> set[Path]:

@@ -53,13 +53,31 @@ class RateLimiter:
         except OUTAGE:
             self._metrics.rate_limit_unchecked.add(NoLabels())
             return None
-        used = count + int(before or 0) * (1 - elapsed / WINDOW)
+        before = int(before or 0)
+        taken = used(count=count, before=before, elapsed=elapsed)
         reset = math.ceil(WINDOW - elapsed)
-        allowance = Allowance(self._limit, max(0, math.floor(self._limit - used)), reset)
-        if used > self._limit:
+        allowance = Allowance(self._limit, max(0, math.floor(self._limit - taken)), reset)
+        if taken > self._limit:
             self._metrics.rate_limited.add(NoLabels())
+            wait = seconds_to_wait(count=count, before=before, elapsed=elapsed, limit=self._limit)
             raise RateLimited(
-                f"more than {self._limit} requests a minute: try again in {reset} s",
-                headers={"Retry-After": str(reset), **allowance.headers()},
+                f"more than {self._limit} requests a minute: try again in {wait} s",
+                headers={"Retry-After": str(wait), **allowance.headers()},
             )
         return allowance
+
+
+def used(*, count: int, before: int, elapsed: float) -> float:
+    """Requests of the last sixty seconds, so many seconds into a minute."""
+    return count + before * (1 - elapsed / WINDOW)
+
+
+def seconds_to_wait(*, count: int, before: int, elapsed: float, limit: int) -> int:
+    """How long until one more request is within the limit, if none comes in between."""
+    if used(count=count + 1, before=before, elapsed=elapsed) <= limit:
+        return 0
+    if count < limit:  # this minute has room as soon as the last one weighs less
+        when = WINDOW * (1 - (limit - count - 1) / before)
+    else:
+        when = WINDOW + WINDOW * (1 - (limit - 1) / count)
+    return math.ceil(when - elapsed)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -19,6 +19,8 @@ from services.storage.database import Database
 from services.storage.redis import HEARTBEAT, OUTAGE
 
 CHECK_SECONDS = 2.0
+
+Check = Callable[[], Awaitable[None]]
 
 log = get_logger(__name__)
 
@@ -35,21 +37,30 @@ class PartHealth:
 
 
 class Health:
+    """`more` are checks of parts that not every deployment has; each raises NotReady."""
+
     def __init__(
-        self, settings: Settings, database: Database, redis: Redis, metrics: Metrics
+        self,
+        settings: Settings,
+        database: Database,
+        redis: Redis,
+        metrics: Metrics,
+        more: Mapping[str, Check],
     ) -> None:
         self._stale_seconds = settings.heartbeat_stale_seconds
-        self._database = database
         self._redis = redis
         self._metrics = metrics
-
-    async def check(self) -> list[PartHealth]:
-        checks: dict[str, Callable[[], Awaitable[None]]] = {
-            "database": self._database.ping,
+        self._checks: dict[str, Check] = {
+            "database": database.ping,
             "redis": self._ping_redis,
             "worker": self._expect_heartbeat,
+            **more,
         }
-        parts = await asyncio.gather(*(self._run(part, check) for part, check in checks.items()))
+
+    async def check(self) -> list[PartHealth]:
+        parts = await asyncio.gather(
+            *(self._run(part, check) for part, check in self._checks.items())
+        )
         for part in parts:
             self._metrics.ready.set(PartLabels(part.part), float(part.ready))
         return list(parts)
@@ -64,7 +75,7 @@ class Health:
         self._metrics.heartbeat_age.set(NoLabels(), math.inf if age is None else age)
         return age
 
-    async def _run(self, part: str, check: Callable[[], Awaitable[None]]) -> PartHealth:
+    async def _run(self, part: str, check: Check) -> PartHealth:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 await check()
