@@ -41,15 +41,16 @@ def ingest(
     ] = 2,
     seed: Annotated[int, typer.Option(help="Of the generated events.")] = 0,
     folder: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             exists=True,
             file_okay=False,
             writable=True,
             resolve_path=True,
-            help="Where databases and files lie while it runs; on the disk that is to be measured.",
+            help="Where databases and files lie meanwhile: a folder on the disk to measure. "
+            "Default: the one for temporary files.",
         ),
-    ] = Path(tempfile.gettempdir()),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """How fast events come in: through `lrgd import` and through POST /events.
@@ -73,7 +74,14 @@ def ingest(
         raise ConfigurationError(
             f"`lrgd bench` needs {error.name}, which serving does not: run `make setup-dev`"
         ) from None
-    plan = Plan(events=events, seconds=seconds, runs=runs, cores=cores, seed=seed, folder=folder)
+    plan = Plan(
+        folder=folder or Path(tempfile.gettempdir()),
+        events=events,
+        seconds=seconds,
+        runs=runs,
+        cores=cores,
+        seed=seed,
+    )
     figures = Figures("lrgd bench ingest", seed=seed)
     with _ended_in_order(), _progress() as progress:
         task = progress.add_task("", total=plan.steps)

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # The images: those of Docker Hub or their stand-ins, and ours built from the Dockerfiles.
 set -euo pipefail
 

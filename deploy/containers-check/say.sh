@@ -13,7 +13,7 @@ composed() { sed -nE "s|^ +image: (&[a-z-]+ )?($1:[^ ]+)\$|\2|p" docker-compose.
 
 # Storage, networks and limits of our own, beside whatever containers this machine has.
 use_own_storage() {
-  export CONTAINERS_STORAGE_CONF=$work/storage.conf
+  export CONTAINERS_STORAGE_CONF=${work:?}/storage.conf
   export CONTAINERS_CONF=$work/containers.conf
   export CONTAINERS_REGISTRIES_CONF=$work/registries.conf
 }

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # docker-compose.yml as it is, started with the images that were built. In namespaces of its own.
 set -euo pipefail
 
@@ -14,6 +15,8 @@ gateway=http://127.0.0.1:8000
 stop() {
   compose --profile gpu down --volumes >"$work/log" 2>&1 || true
   podman rm --all --force --time 5 >/dev/null 2>&1 || true
+  # The empty control groups that podman leaves; one that is in use stays.
+  rmdir /sys/fs/cgroup/*/libpod_parent 2>/dev/null || true
 }
 trap stop EXIT
 trap 'exit 130' INT TERM
@@ -51,6 +54,22 @@ called() { podman run --rm --network none "$@" 2>>"$work/log"; }
   fail "the entry point of Dockerfile.gpu does not take MODEL"
 proved "its entry point takes the model from MODEL and adds the arguments of docker run"
 
+say "Our image"
+# The build context is named file by file: a module that needs a file left out fails here.
+podman run --rm --network none --entrypoint python "localhost/$(composed lrgd)" -c '
+import importlib, pkgutil
+for name in ("api", "cli", "services", "worker"):
+    for module in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
+        importlib.import_module(module.name)
+' 2>"$work/log" || {
+  tail -n 5 "$work/log" >&2
+  fail "a module cannot be imported in the image"
+}
+proved "every module of api, cli, services and worker can be imported in it"
+refusal=$(podman run --rm --network none "localhost/$(composed lrgd)" 2>&1 || true)
+[[ $refusal == *"production needs LRGD_DATABASE_URL"* ]] || fail "it starts without settings: $refusal"
+proved "on its own it refuses to start: production needs LRGD_DATABASE_URL"
+
 say "Secrets"
 if POSTGRES_PASSWORD='' compose config >"$work/log" 2>&1; then
   fail "compose starts without passwords"
@@ -64,6 +83,7 @@ export POSTGRES_PASSWORD REDIS_PASSWORD GRAFANA_ADMIN_PASSWORD
 
 say "Start"
 read -ra services <"$work/services"
+export LRGD_GATEWAY_PROCESSES=2
 # All at once (podman 4 cannot wait for health): harder than the order that Docker keeps, because
 # every process finds nothing to connect to at first.
 compose up --detach --no-build --no-deps "${services[@]}" >"$work/log" 2>&1 || {
@@ -72,6 +92,10 @@ compose up --detach --no-build --no-deps "${services[@]}" >"$work/log" 2>&1 || {
 }
 within 120 "$gateway/readyz answers 200" answers 200 "$gateway/readyz"
 proved "GET /readyz: $(curl --silent "$gateway/readyz")"
+
+[[ $(inside gateway lrgd settings --json) == *'"gateway_processes": "2"'* ]] ||
+  fail "LRGD_GATEWAY_PROCESSES is not taken over from the environment"
+proved "settings without a value in docker-compose.yml are taken over: two gateway processes"
 
 say "Health checks"
 for service in "${services[@]}"; do

@@ -94,7 +94,7 @@ class PrivateGateway:
     def _answers(self) -> bool:
         try:
             url = f"http://{LOOPBACK}:{self.port}/healthz"
-            with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as answer:  # noqa: S310
+            with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False

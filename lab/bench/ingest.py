@@ -12,9 +12,8 @@ import contextlib
 import itertools
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +22,7 @@ import psutil
 from sqlalchemy import func, select
 
 from lab.bench.commands import BenchFailed, PrivateGateway, Usage, run_measured
-from lab.bench.load import Load, send_rows
+from lab.bench.load import Endpoint, Load
 from lab.servers.postgres import PrivatePostgres
 from lab.servers.scratch import ScratchFolder
 from lab.servers.valkey import PrivateValkey
@@ -48,12 +47,12 @@ Told = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    events: int = 200_000
-    seconds: float = 5.0
-    runs: int = 3
-    cores: int = 2
-    seed: int = 0
-    folder: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
+    folder: Path
+    events: int
+    seconds: float
+    runs: int
+    cores: int
+    seed: int
 
     @property
     def steps(self) -> int:
@@ -75,8 +74,7 @@ def measure(plan: Plan, told: Told = lambda _step: None) -> tuple[dict[str, floa
         for number, database in itertools.product(range(1, plan.runs + 1), DATABASES):
             here = folder / f"{database}-{number}"
             here.mkdir()
-            place = _Place(here, database, postgres, valkey)
-            runs.append(_one_run(place, files, plan, lambda step, n=number: told(f"{n}: {step}")))
+            runs.append(_one_run(_Place(here, database, postgres, valkey), files, plan, told))
         detail = {
             "plan": {**asdict(plan), "folder": str(plan.folder)},
             "machine": _machine(cores, plan.folder),
@@ -150,13 +148,16 @@ def _one_run(place: _Place, files: _Files, plan: Plan, told: Told) -> _Run:
     small = place.import_(files.small, files.small_events)
     told(f"import into {place.database}")
     large = place.import_(files.large, plan.events)
-    with place.fresh_database("endpoint") as settings, PrivateGateway(settings, place.folder) as it:
-        kept = max(1, plan.events // KEPT_FOR_SINGLES)
-        sent = {"port": it.port, "path": "/events", "clients": CLIENTS, "seconds": plan.seconds}
+    singly = max(1, plan.events // KEPT_FOR_SINGLES)
+    with (
+        place.fresh_database("endpoint") as settings,
+        PrivateGateway(settings, place.folder) as gateway,
+    ):
+        events = Endpoint(gateway.port, "/events", clients=CLIENTS, seconds=plan.seconds)
         told(f"endpoint on {place.database}, batches")
-        batches = send_rows(lines=files.lines[:-kept], batch=BATCH, **sent)
+        batches = events.send(files.lines[:-singly], batch=BATCH)
         told(f"endpoint on {place.database}, one by one")
-        singles = send_rows(lines=files.lines[-kept:], batch=1, **sent)
+        singles = events.send(files.lines[-singly:], batch=1)
         _expect(batches.rows + singles.rows, settings)
     return _Run(place.database, plan.events, small, large, batches, singles)
 
@@ -178,11 +179,11 @@ class _Place:
         return usage
 
     @contextlib.contextmanager
-    def fresh_database(self, name: str) -> Iterator[dict[str, str]]:
+    def fresh_database(self, name: str) -> Iterator[dict[str, Any]]:
         """Settings of a database with the newest schema and no rows, gone after the block."""
         with self.valkey.client as client:
             client.flushall()
-        settings = {
+        settings: dict[str, Any] = {
             "data_dir": str(self.folder),
             "redis_url": self.valkey.address.state_url,
             "broker_url": self.valkey.address.broker_url,
@@ -204,16 +205,18 @@ class _Place:
                     file.unlink()
 
 
-async def _migrate(settings: Mapping[str, str]) -> None:
+async def _migrate(settings: dict[str, Any]) -> None:
     async with contextlib.aclosing(open_database(Settings(**settings))) as database:
         await upgrade(database)
 
 
-def _expect(events: int, settings: Mapping[str, str]) -> None:
+def _expect(events: int, settings: dict[str, Any]) -> None:
     async def count() -> int:
-        async with contextlib.aclosing(open_database(Settings(**settings))) as database:
-            async with database.reading() as session:
-                return await session.scalar(select(func.count()).select_from(Event)) or 0
+        async with (
+            contextlib.aclosing(open_database(Settings(**settings))) as database,
+            database.reading() as session,
+        ):
+            return await session.scalar(select(func.count()).select_from(Event)) or 0
 
     found = asyncio.run(count())
     if found != events:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from lab.bench.commands import BenchFailed
@@ -36,53 +37,54 @@ class Load:
         return 1000 * ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
 
 
-def send_rows(
-    port: int, path: str, lines: list[bytes], *, batch: int, clients: int, seconds: float
-) -> Load:
-    """POST the lines in batches until they are all sent or the time is over. Each must land."""
-    return asyncio.run(_send_rows(port, path, lines, batch, clients, seconds))
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to send, by how many clients at once, and for how long at most."""
+
+    port: int
+    path: str
+    clients: int
+    seconds: float
+
+    def send(self, lines: Sequence[bytes], *, batch: int) -> Load:
+        """POST the rows, each a JSON object, in batches until all are sent or the time is over.
+        All are new, and each must land."""
+        return asyncio.run(self._send(lines, batch))
+
+    async def _send(self, lines: Sequence[bytes], batch: int) -> Load:
+        load = Load()
+        began = time.perf_counter()
+        batches = _until(
+            began + self.seconds,
+            (lines[start : start + batch] for start in range(0, len(lines), batch)),
+        )
+        try:
+            async with asyncio.timeout(self.seconds + REPLY_SECONDS), asyncio.TaskGroup() as group:
+                for _ in range(self.clients):
+                    group.create_task(self._client(batches, load))
+        except* BenchFailed as failures:
+            raise BenchFailed(str(failures.exceptions[0])) from None
+        except* (OSError, EOFError) as failures:
+            raise BenchFailed(f"the gateway broke off: {failures.exceptions[0]!r}") from None
+        load.seconds = time.perf_counter() - began
+        return load
+
+    async def _client(self, batches: Iterator[Sequence[bytes]], load: Load) -> None:
+        reader, writer = await asyncio.open_connection(LOOPBACK, self.port, limit=LONGEST_HEAD)
+        try:
+            for rows in batches:
+                began = time.perf_counter()
+                answer = await _post(reader, writer, self.path, b"[" + b",".join(rows) + b"]")
+                load.latencies.append(time.perf_counter() - began)
+                if answer.get("accepted") != len(rows):
+                    raise BenchFailed(f"{len(rows)} new rows were sent; the answer: {answer}")
+                load.rows += len(rows)
+        finally:
+            writer.close()
 
 
-async def _send_rows(
-    port: int, path: str, lines: list[bytes], batch: int, clients: int, seconds: float
-) -> Load:
-    load = Load()
-    starts = iter(range(0, len(lines), batch))
-    began = time.perf_counter()
-
-    async def client() -> None:
-        async with asyncio.timeout(seconds + REPLY_SECONDS):
-            reader, writer = await asyncio.open_connection(LOOPBACK, port, limit=LONGEST_HEAD)
-            try:
-                for start in _until(began + seconds, starts):
-                    rows = lines[start : start + batch]
-                    sent = time.perf_counter()
-                    answer = await _post(reader, writer, path, b"[" + b",".join(rows) + b"]")
-                    load.latencies.append(time.perf_counter() - sent)
-                    if answer.get("accepted") != len(rows):
-                        raise BenchFailed(f"not all of {len(rows)} new rows landed: {answer}")
-                    load.rows += len(rows)
-            finally:
-                writer.close()
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(clients):
-                group.create_task(client())
-    except* BenchFailed as failures:
-        raise failures.exceptions[0] from None
-    except* (OSError, EOFError) as failures:
-        raise BenchFailed(f"the gateway stopped answering: {failures.exceptions[0]!r}") from None
-    load.seconds = time.perf_counter() - began
-    return load
-
-
-def _until(deadline: float, starts: Iterator[int]) -> Iterator[int]:
-    while time.perf_counter() < deadline:
-        start = next(starts, None)
-        if start is None:
-            return
-        yield start
+def _until(deadline: float, batches: Iterable[Sequence[bytes]]) -> Iterator[Sequence[bytes]]:
+    return takewhile(lambda _batch: time.perf_counter() < deadline, batches)
 
 
 async def _post(

@@ -16,8 +16,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # Scattered, so that neither the alphabet nor a neighbor says anything about a label's place.
-LABELS: tuple[str, ...] = tuple(
-    """
+_TABLE = """
     SR CV LL MO HT CR SE DI GC CH NR SW DC IB GR AP
     FI IC DR SH LI IO DM GB CL LO IM MB CT EL IE UI
     GT MP IL CI AA BC SN WM NK XP SU AC NA MR GL FO
@@ -26,16 +25,16 @@ LABELS: tuple[str, ...] = tuple(
     AL SF OP VM TH RE MA AV PR HO SA EP CF ML BB DA
     CS SI UE PA MC ST RO PK TE EM AG LP VS FM SK CC
     GP FB SD EN CO FR SP PL JS FA AB FC NT JR FN KN
-    """.split()
-)
+"""
+LABELS: tuple[str, ...] = tuple(_TABLE.split())
 MOST_CANDIDATES = len(LABELS)
 
 
-def labels_for(candidates: int) -> tuple[str, ...]:
+def labels_for(candidates: int, labels: Sequence[str] = LABELS) -> tuple[str, ...]:
     """The labels of so many candidates, in the order shown: a label belongs to a place."""
-    if not 0 <= candidates <= MOST_CANDIDATES:
-        raise ValueError(f"{candidates} candidates: there are {MOST_CANDIDATES} labels")
-    return LABELS[:candidates]
+    if candidates > len(labels):
+        raise ValueError(f"{candidates} candidates, but only {len(labels)} labels")
+    return tuple(labels[:candidates])
 
 
 def permutation(candidates: int, *, seed: int, number: int = 0) -> tuple[int, ...]:

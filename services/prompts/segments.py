@@ -1,6 +1,4 @@
-"""A prompt as typed segments: which of its bytes are instruction (X_T), which demonstration (X_D).
-
-"""
+"""A prompt as typed segments: which of its bytes are instruction X_T, which demonstration X_D."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ UNTITLED = "untitled"
 
 Count = Callable[[str], int]
 
-_PLAIN = re.compile(r"[A-Za-z0-9&'+./,][A-Za-z0-9&+./,-]*(?: [A-Za-z0-9&+./,-]+)*")
+# Most titles: nothing to do, found out at once.
+_PLAIN = re.compile(r"(?!.*(?:--|''))[A-Za-z0-9&'+./,](?:[A-Za-z0-9&'+./,-]| (?! ))*(?<! )")
 
 # <|im_start|>, <s>, [INST], {{…}} and ``` are made of these; ` | ` stands between title and label.
 _STRUCTURE = str.maketrans("<>[]{}|`\\", "()()()/'/")
@@ -27,8 +28,8 @@ _ROLES = (
     "system|user|assistant|human|developer|tool|model|bot|ai|instructions?|response|input|output"
     "|candidates?|labels?|first|next|reasoning"  # how our own segments and leads end
 )
-_SPEAKER = re.compile(rf"\b({_ROLES})\s*[:∶꞉]", re.IGNORECASE)
-_BULLETS = "-–—*•#=~ "
+_SPEAKER = re.compile(rf"\b({_ROLES})\s*[:\u2236\ua789]", re.IGNORECASE)
+_BULLETS = "-\u2013\u2014*\u2022#=~ "
 
 
 def clean(text: str | None) -> str:
@@ -37,7 +38,7 @@ def clean(text: str | None) -> str:
         return UNTITLED
     if len(text) <= MAX_CHARACTERS and _PLAIN.fullmatch(text):
         return text
-    line = _defused(_normalized(text[:MAX_CHARACTERS]))
+    line = _defused(normalized(text[:MAX_CHARACTERS]))
     return line[:MAX_CHARACTERS].rstrip() or UNTITLED
 
 
@@ -46,8 +47,17 @@ def clean_lines(text: str, most: int = 12) -> str:
 
     For text that a model has written: it keeps its lines, and they say nothing of their own.
     """
-    lines = (_defused(_normalized(line[: 4 * MAX_CHARACTERS])) for line in text.splitlines())
+    lines = (_defused(normalized(line[: 4 * MAX_CHARACTERS])) for line in text.splitlines())
     return "\n".join([line for line in lines if line][:most])
+
+
+def normalized(text: str) -> str:
+    """One line without what cannot be seen; its words and signs are left as they are."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
+    # Twice: what is invisible may stand between characters that belong together.
+    visible = _visible(unicodedata.normalize("NFKC", _visible(text)))
+    return " ".join(unicodedata.normalize("NFKC", visible).split())
 
 
 def fold(title: str) -> str:
@@ -74,14 +84,6 @@ def _longest(limit: int, fits: Callable[[int], bool]) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
     return low
-
-
-def _normalized(text: str) -> str:
-    if text.isascii() and text.isprintable():
-        return " ".join(text.split())
-    # Twice: what is invisible may stand between characters that belong together.
-    visible = _visible(unicodedata.normalize("NFKC", _visible(text)))
-    return " ".join(unicodedata.normalize("NFKC", visible).split())
 
 
 def _visible(text: str) -> str:

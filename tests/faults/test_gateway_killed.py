@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from sqlalchemy import func, select
 
-from lab.servers.gateway import PrivateGateway
+from lab.servers.processes import PrivateGateway
 from lab.servers.valkey import PrivateValkey
 from services.catalog.models import Event
 from services.settings import Settings

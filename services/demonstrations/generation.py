@@ -1,0 +1,187 @@
+"""Stage 1: the prompt in which a model is asked for a demonstration. Calls no model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from services.demonstrations.demonstration import Demonstration, Example, demonstration_schema
+from services.demonstrations.snapshot import PastItem, Snapshot
+from services.llm.chat import Chat, Message
+from services.prompts.composition import PromptTooLong
+from services.prompts.templates import environment, source
+from services.prompts.titles import HYGIENE_VERSION, Count, capped, clean
+
+FOLDER = Path(__file__).parent / "templates"
+FILE = "generator.jinja"
+
+
+class ViewKind(StrEnum):
+    """How a path sees the user: titles always, and beside them …"""
+
+    TITLES = "titles"
+    ATTRIBUTES = "attributes"
+    NEIGHBORS = "neighbors"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`window` is how many of the newest items of the snapshot are listed; counts are of all."""
+
+    kind: ViewKind = ViewKind.TITLES
+    window: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An effective demonstration of the user, with what it reached."""
+
+    demonstration: Demonstration
+    effect_d: float
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorLimits:
+    prompt_tokens: int = 1536
+    chat_tokens: int = 32
+    title_tokens: int = 24
+    remembered: int = 2
+    neighbors: int = 8
+    attributes: int = 6
+    values: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorPrompt:
+    """`known_titles`: all that an answer may name, as shown and in full."""
+
+    chat: Chat
+    known_titles: tuple[str, ...]
+    history_left_out: int = 0
+    memory_left_out: int = 0
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The same for all users, so that a server compiles it once."""
+        return demonstration_schema()
+
+    @property
+    def schema_of_known_titles(self) -> dict[str, Any]:
+        """Names none but the listed items, for a server that can afford a schema per call."""
+        return demonstration_schema(self.known_titles)
+
+
+def generator_prompt(
+    snapshot: Snapshot,
+    view: View,
+    count: Count,
+    *,
+    memory: Sequence[Remembered] = (),
+    perturbation: Demonstration | None = None,
+    limits: GeneratorLimits = GeneratorLimits(),  # noqa: B008 - frozen
+) -> GeneratorPrompt:
+    """`memory` best first. History is shortened to fit, the oldest first, then memory left out.
+
+    Raises ValueError for a snapshot without history, PromptTooLong when nothing is left to shorten.
+    """
+    if not snapshot.history or view.window < 1:
+        raise ValueError("a demonstration needs at least one past item")
+    listed = snapshot.history[-view.window :]
+    titles = [_title(item, limits, count) for item in listed]
+    remembered = [_effect(entry) for entry in memory[: limits.remembered]]
+    content = ""
+    for kept_memory in range(len(remembered), -1, -1):
+        for left_out in range(len(titles)):
+            content = _render(
+                profile=_pairs(snapshot.profile.items()),
+                tallies=_tallies(snapshot, limits) if view.kind is ViewKind.ATTRIBUTES else (),
+                history=titles[left_out:],
+                neighbors=_neighbors(snapshot, view, limits, count),
+                memory=remembered[:kept_memory],
+                perturbation=None if perturbation is None else _folded(perturbation),
+            )
+            if _fits(content, limits, count):
+                return GeneratorPrompt(
+                    Chat((Message("user", content),)),
+                    _known(titles[left_out:], listed[left_out:]),
+                    history_left_out=left_out,
+                    memory_left_out=len(remembered) - kept_memory,
+                )
+    raise PromptTooLong(count(content) + limits.chat_tokens, limits.prompt_tokens)
+
+
+@cache
+def generator_version() -> str:
+    """Hashed from every byte that shapes the generator's prompt, its answer, and a text in X_D."""
+    probe = Demonstration(
+        preference="One.",
+        evidence=("Item A", "Item [B]"),
+        suggestion="two",
+        example=Example(after=("Item A",), chose="Item [B]", because="three"),
+    )
+    attributes = {"kind": "Tent"}
+    items = (PastItem("a", "Item A", attributes), PastItem("b", "Item [B]", attributes))
+    snapshot = Snapshot(items, items[:1], {"country": "FR"})
+    prompts = [
+        generator_prompt(
+            snapshot, View(kind), len, memory=(Remembered(probe, 0.5),), perturbation=probe,
+            limits=GeneratorLimits(prompt_tokens=100_000, title_tokens=100),
+        ).chat.messages[0].content
+        for kind in ViewKind
+    ]  # fmt: skip
+    content = [
+        source(FOLDER, FILE), HYGIENE_VERSION, prompts, demonstration_schema(),
+        probe.as_json(), probe.as_text(),
+    ]  # fmt: skip
+    return f"generator-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
+
+
+def _render(**values: object) -> str:
+    return environment(FOLDER).get_template(FILE).render(values).removesuffix("\n")
+
+
+def _fits(content: str, limits: GeneratorLimits, count: Count) -> bool:
+    room = limits.prompt_tokens - limits.chat_tokens
+    return len(content.encode()) < room or count(content) <= room
+
+
+def _title(item: PastItem, limits: GeneratorLimits, count: Count) -> str:
+    return capped(clean(item.title), limits.title_tokens, count)
+
+
+def _known(shown: Sequence[str], items: Sequence[PastItem]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*shown, *(clean(item.title) for item in items))))
+
+
+def _neighbors(
+    snapshot: Snapshot, view: View, limits: GeneratorLimits, count: Count
+) -> Sequence[str]:
+    if view.kind is not ViewKind.NEIGHBORS:
+        return ()
+    return [_title(item, limits, count) for item in snapshot.neighbors[: limits.neighbors]]
+
+
+def _tallies(snapshot: Snapshot, limits: GeneratorLimits) -> Sequence[tuple[str, str]]:
+    counted = snapshot.attribute_counts()
+    return [
+        (clean(name), ", ".join(f"{clean(value)} {n}" for value, n in values[: limits.values]))
+        for name, values in list(counted.items())[: limits.attributes]
+    ]
+
+
+def _pairs(attributes: Iterable[tuple[str, str]]) -> str:
+    return "; ".join(f"{clean(name)} {clean(value)}" for name, value in sorted(attributes))
+
+
+def _effect(entry: Remembered) -> tuple[int, str]:
+    return round(100 * entry.effect_d), _folded(entry.demonstration)
+
+
+def _folded(demonstration: Demonstration) -> str:
+    return demonstration.as_text().replace("\n", " ")

@@ -1,0 +1,155 @@
+"""The worker as a process: jobs that were put on the queue are done, whatever ends a child."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import text
+
+from lab.servers.processes import PrivateWorker
+from lab.servers.valkey import PrivateValkey
+from services.bootstrap import Services
+from services.catalog.catalog import Catalog
+from services.catalog.inputs import NewEvent
+from services.catalog.positives import PositiveEvents
+from services.catalog.repository import CatalogRepository
+from services.queue import Job
+from services.settings import UnknownIds
+from services.storage.redis import POPULAR
+from tests.conftest import ServicesFactory
+
+SECONDS = 30.0
+PURCHASE = NewEvent(user_id="ada", item_id="lamp", type="purchase")
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[PrivateValkey]:
+    """One that a test may kill."""
+    with PrivateValkey() as server:
+        yield server
+
+
+@pytest.fixture
+def worker_settings(database_url: str, own_valkey: PrivateValkey, tmp_path: Path) -> dict[str, str]:
+    return {
+        "LRGD_DATABASE_URL": database_url,
+        "LRGD_REDIS_URL": own_valkey.address.state_url,
+        "LRGD_BROKER_URL": own_valkey.address.broker_url,
+        "LRGD_DATA_DIR": str(tmp_path),
+        "LRGD_HEARTBEAT_SECONDS": "0.5",
+    }
+
+
+@pytest.fixture
+def worker(worker_settings: dict[str, str], tmp_path: Path) -> Iterator[PrivateWorker]:
+    with PrivateWorker(worker_settings, tmp_path / "worker.log") as worker:
+        yield worker
+
+
+async def test_a_positive_event_reaches_the_popularity_list_through_the_queue(
+    opened_services: ServicesFactory, own_valkey: PrivateValkey, worker: PrivateWorker
+) -> None:
+    async with opened_services(
+        redis_url=own_valkey.address.state_url,
+        broker_url=own_valkey.address.broker_url,
+        popularity_debounce_seconds=0.1,
+    ) as services:
+        await services.catalog.record([PURCHASE])
+        await _until(lambda: b"lamp" in _raw(own_valkey, POPULAR))
+    metrics = _metrics(worker)
+    assert 'lrgd_jobs_total{job="refresh_popularity",outcome="done"}' in metrics
+    assert 'lrgd_jobs_total{job="heartbeat",outcome="done"}' in metrics
+    assert 'lrgd_job_seconds_count{job="heartbeat"}' in metrics
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_a_job_whose_child_is_killed_is_done_by_another(
+    opened_services: ServicesFactory, own_valkey: PrivateValkey, worker: PrivateWorker
+) -> None:
+    async with opened_services(
+        redis_url=own_valkey.address.state_url, broker_url=own_valkey.address.broker_url
+    ) as services:
+        await services.database.write(
+            lambda session: services.catalog.record_in(CatalogRepository(session), [PURCHASE])
+        )
+        async with services.database.engine.begin() as holding:
+            await holding.execute(text("LOCK TABLE events IN ACCESS EXCLUSIVE MODE"))
+            await services.queue.put(Job.REFRESH_POPULARITY)
+            await _until_waiting_for_a_lock(services)
+            for child in psutil.Process(worker.pid).children():
+                child.kill()  # beat is one of them, so nobody but the broker repeats the job
+        await _until(lambda: b"lamp" in _raw(own_valkey, POPULAR))
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_the_worker_goes_on_after_the_broker_was_lost(
+    own_valkey: PrivateValkey, worker: PrivateWorker
+) -> None:
+    own_valkey.kill()
+    await asyncio.sleep(1)
+    own_valkey.start()
+    back = time.time()
+    await _until(lambda: worker.works(since=back))
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+def test_the_worker_stops_cleanly_when_told(worker: PrivateWorker) -> None:
+    family = psutil.Process(worker.pid).children(recursive=True)
+    assert worker.stop() == 0
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert not alive
+
+
+async def test_what_follows_an_event_sees_it_committed(services: Services) -> None:
+    seen: list[bool] = []
+
+    async def after_positives() -> None:
+        async with services.database.reading() as session:
+            seen.append(bool(await CatalogRepository(session).events_of("ada", 1)))
+
+    catalog = Catalog(
+        services.database,
+        positives=PositiveEvents.parse(["purchase"]),
+        unknown_users=UnknownIds.CREATE,
+        unknown_items=UnknownIds.CREATE,
+        after_positives=after_positives,
+    )
+    await catalog.record([PURCHASE])
+    assert seen == [True]
+    await catalog.record([PURCHASE.model_copy(update={"event_id": "view-1", "type": "view"})])
+    assert seen == [True]  # a look changes no popularity
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while True:
+            if await asyncio.to_thread(holds):
+                return
+            await asyncio.sleep(0.05)
+
+
+async def _until_waiting_for_a_lock(services: Services) -> None:
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    async with asyncio.timeout(SECONDS):
+        while True:
+            async with services.database.reading() as session:  # a transaction sees one snapshot
+                if await session.scalar(waiting):
+                    return
+            await asyncio.sleep(0.05)
+
+
+def _raw(valkey: PrivateValkey, key: str) -> bytes:
+    with valkey.client as client:
+        return str(client.get(key) or "").encode()
+
+
+def _metrics(worker: PrivateWorker) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{worker.metrics_port}/metrics") as answer:
+        body: bytes = answer.read()
+    return body.decode()
