@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# By pip and not in a lock file: which build is right depends on the machine.
+TORCH := 2.13.0
 TEST_REPORT := build/junit.xml
 
 .PHONY: help run test faults check bench setup setup-dev setup-lab lock containers-check format clean
@@ -57,11 +59,19 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@
 
+$(VENV)/.lab: requirements-lab.lock $(VENV)/.runtime
+	@echo "installing torch: some hundred megabytes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==$(TORCH)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-lab.lock
+	@touch $@
+
 lock: | $(BIN)/uv ## Resolve the locked requirements anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml --group test --group check -c requirements.lock -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		pyproject.toml --group lab -c requirements.lock -c requirements-dev.lock -o requirements-lab.lock
 
 clean: ## Remove what make made, the data folder excepted
 	@rm -rf $(VENV) build

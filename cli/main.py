@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli import bench, keys, lab, transfers
 from services.errors import LrgdError
 from services.settings import PREFIX, Settings, load_settings, masked
+
+OURS = {"api", "cli", "lab", "services", "worker"}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -72,8 +75,8 @@ def beat() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    from services.storage.database import open_database  # noqa: PLC0415
     from services.schema import upgrade  # noqa: PLC0415
+    from services.storage.database import open_database  # noqa: PLC0415
 
     async def run() -> None:
         async with contextlib.aclosing(open_database(load_settings())) as database:
@@ -112,10 +115,18 @@ def main() -> None:
     try:
         app()
     except LrgdError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"[bold red]lrgd:[/] {error}", markup=True
-        )
-        sys.exit(2)
+        _complain(str(error))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in OURS:
+            raise
+        _complain(f"this command needs {error.name}, which `make setup-dev` or `make setup-lab` installs")
+
+
+def _complain(message: str) -> NoReturn:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(
+        "[bold red]lrgd:[/]", escape(message)
+    )
+    sys.exit(2)
 
 
 def _names() -> list[str]:

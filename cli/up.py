@@ -23,10 +23,10 @@ from services.catalog.catalog import nothing_follows
 from services.catalog.sample import load_sample_shop
 from services.errors import ConfigurationError, LrgdError
 from services.ports import refusal_to_listen
+from services.schema import upgrade
 from services.settings import Deployment, Settings
 from services.storage.database import Database, open_database
 from services.storage.redis import HEARTBEAT, OUTAGE, connect
-from services.schema import upgrade
 from services.storage.valkey import choose_address, server_command
 
 # The very program that runs now, whichever way it was started.

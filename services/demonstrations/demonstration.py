@@ -20,6 +20,8 @@ from services.prompts.titles import MAX_CHARACTERS, clean, normalized
 
 LONGEST_ANSWER = 8_000  # characters
 
+_FENCED = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL)
+
 
 def _one_line(text: str) -> str:
     line = normalized(text)
@@ -97,24 +99,23 @@ def parse_demonstration(text: str) -> Demonstration | Malformed:
 
 
 def demonstration_schema(titles: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The JSON schema, for structured output. With `titles`, items can only be named from these."""
+    """The JSON schema, for structured output. With `titles`, items can only be named from these.
+
+    Longest lengths are left to the check of the answer: servers compile them into large grammars.
+    """
     schema = Demonstration.model_json_schema()
     example = schema.pop("$defs")["Example"]
     schema["properties"]["example"] = example
-    for part in (schema, example):
-        part.pop("title")
-        part.pop("description", None)
-        for field in part["properties"].values():
-            field.pop("title", None)
+    for part in (schema, example, *schema["properties"].values(), *example["properties"].values()):
+        for key in ("title", "description", "maxLength"):
+            part.pop(key, None)
+        part.get("items", {}).pop("maxLength", None)
     if titles:
         one_of = {"type": "string", "enum": list(dict.fromkeys(titles))}
         schema["properties"]["evidence"]["items"] = one_of
         example["properties"]["after"]["items"] = one_of
         example["properties"]["chose"] = one_of
     return schema
-
-
-_FENCED = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL)
 
 
 def _listed(titles: tuple[str, ...]) -> str:

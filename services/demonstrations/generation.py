@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from services.demonstrations.demonstration import Demonstration, Example, demonstration_schema
-from services.demonstrations.snapshot import PastItem, Snapshot
+from services.demonstrations.snapshot import LEAST_HISTORY, PastItem, Snapshot
 from services.llm.chat import Chat, Message
 from services.prompts.composition import PromptTooLong
 from services.prompts.templates import environment, source
@@ -59,10 +59,16 @@ class GeneratorLimits:
 
 @dataclass(frozen=True, slots=True)
 class GeneratorPrompt:
-    """`known_titles`: all that an answer may name, as shown and in full."""
+    """What to ask, and the titles that an answer may name.
+
+    As past items: all of the snapshot's history, for an earlier description may mention what is
+    not listed any more. In its sentences: the neighbors shown as well.
+    """
 
     chat: Chat
+    listed_titles: tuple[str, ...]
     known_titles: tuple[str, ...]
+    neighbor_titles: tuple[str, ...] = ()
     history_left_out: int = 0
     memory_left_out: int = 0
 
@@ -72,9 +78,9 @@ class GeneratorPrompt:
         return demonstration_schema()
 
     @property
-    def schema_of_known_titles(self) -> dict[str, Any]:
+    def schema_of_listed_titles(self) -> dict[str, Any]:
         """Names none but the listed items, for a server that can afford a schema per call."""
-        return demonstration_schema(self.known_titles)
+        return demonstration_schema(self.listed_titles)
 
 
 def generator_prompt(
@@ -84,32 +90,36 @@ def generator_prompt(
     *,
     memory: Sequence[Remembered] = (),
     perturbation: Demonstration | None = None,
-    limits: GeneratorLimits = GeneratorLimits(),  # noqa: B008 - frozen
+    limits: GeneratorLimits = GeneratorLimits(),
 ) -> GeneratorPrompt:
     """`memory` best first. History is shortened to fit, the oldest first, then memory left out.
 
-    Raises ValueError for a snapshot without history, PromptTooLong when nothing is left to shorten.
+    Raises ValueError for a snapshot of fewer than two items, PromptTooLong when nothing is left to
+    shorten.
     """
-    if not snapshot.history or view.window < 1:
-        raise ValueError("a demonstration needs at least one past item")
-    listed = snapshot.history[-view.window :]
-    titles = [_title(item, limits, count) for item in listed]
+    if min(len(snapshot.history), view.window) < LEAST_HISTORY:
+        raise ValueError(f"a demonstration needs {LEAST_HISTORY} past items: one chosen after one")
+    known = [_title(item, limits, count) for item in snapshot.history]
+    titles = known[-view.window :]
+    neighbors = _neighbors(snapshot, view, limits, count)
     remembered = [_effect(entry) for entry in memory[: limits.remembered]]
     content = ""
     for kept_memory in range(len(remembered), -1, -1):
-        for left_out in range(len(titles)):
+        for left_out in range(len(titles) - LEAST_HISTORY + 1):
             content = _render(
                 profile=_pairs(snapshot.profile.items()),
                 tallies=_tallies(snapshot, limits) if view.kind is ViewKind.ATTRIBUTES else (),
                 history=titles[left_out:],
-                neighbors=_neighbors(snapshot, view, limits, count),
+                neighbors=neighbors,
                 memory=remembered[:kept_memory],
                 perturbation=None if perturbation is None else _folded(perturbation),
             )
             if _fits(content, limits, count):
                 return GeneratorPrompt(
                     Chat((Message("user", content),)),
-                    _known(titles[left_out:], listed[left_out:]),
+                    listed_titles=tuple(titles[left_out:]),
+                    known_titles=tuple(known),
+                    neighbor_titles=neighbors,
                     history_left_out=left_out,
                     memory_left_out=len(remembered) - kept_memory,
                 )
@@ -155,16 +165,12 @@ def _title(item: PastItem, limits: GeneratorLimits, count: Count) -> str:
     return capped(clean(item.title), limits.title_tokens, count)
 
 
-def _known(shown: Sequence[str], items: Sequence[PastItem]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*shown, *(clean(item.title) for item in items))))
-
-
 def _neighbors(
     snapshot: Snapshot, view: View, limits: GeneratorLimits, count: Count
-) -> Sequence[str]:
+) -> tuple[str, ...]:
     if view.kind is not ViewKind.NEIGHBORS:
         return ()
-    return [_title(item, limits, count) for item in snapshot.neighbors[: limits.neighbors]]
+    return tuple(_title(item, limits, count) for item in snapshot.neighbors[: limits.neighbors])
 
 
 def _tallies(snapshot: Snapshot, limits: GeneratorLimits) -> Sequence[tuple[str, str]]:

@@ -27,14 +27,14 @@ class Refused:
 
 _ROLE_MARKER = re.compile(
     r"<\||\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|###|```|\{\{|\}\}"
-    r"|\b(?:system|user|assistant|human|developer|tool|model)\s*:",
+    r"|\b(?:system|user|assistant|human|developer)\s*:",
     re.IGNORECASE,
 )
 _INSTRUCTION = re.compile(
     r"\b(?:ignore|disregard|forget|override)\b.{0,40}\b(?:instruction|rule|prompt|above|previous)"
     r"|\bsystem prompt\b"
-    r"|\byou (?:must|should|are|will|have to)\b"
-    r"|\b(?:always|never|only|must) (?:answer|rank|output|respond|reply|recommend|choose|print)\b"
+    r"|\byou (?:must|should|have to)\b"
+    r"|\b(?:always|never|only|must) (?:answer|rank|output|respond|reply|print)\b"
     r"|\b(?:answer|respond|reply|output) (?:only|with)\b"
     r"|\blabel(?:ed|led|s)?\b",
     re.IGNORECASE,
@@ -48,13 +48,15 @@ def check(
     *,
     limit: int,
     count: Count,
+    neighbor_titles: Collection[str] = (),
     is_item: Callable[[str], bool] | None = None,
 ) -> Refused | None:
     """None if it may be used.
 
-    `known_titles` are those of the snapshot, as shown. `limit` is in tokens of the text in the
-    prompt. `is_item` tells whether a folded title (`services.prompts.titles.fold`) is one of the
-    catalog's: with it, no other item is named in the sentences either.
+    `known_titles` are those of the snapshot's history, the only ones to be named as past items.
+    `limit` is in tokens of the text in the prompt. `is_item` tells whether a folded title
+    (`services.prompts.titles.fold`) is one of the catalog's: with it, the sentences too name no
+    item but these and the `neighbor_titles`.
     """
     known = frozenset(map(fold, known_titles))
     return (
@@ -62,7 +64,7 @@ def check(
         or _explains_itself(demonstration)
         or _speaks_as_another(demonstration)
         or _instructs(demonstration)
-        or _mentions_other_item(demonstration, known, is_item)
+        or _mentions_other_item(demonstration, known | set(map(fold, neighbor_titles)), is_item)
         or _too_long(demonstration, limit, count)
     )
 

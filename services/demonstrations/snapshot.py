@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from services.errors import LrgdError
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+LEAST_HISTORY = 2  # an example needs an item, and one chosen after it
 
 
 class LeakedHeldOut(LrgdError):
@@ -20,7 +19,7 @@ class LeakedHeldOut(LrgdError):
 class PastItem:
     item_id: str
     title: str | None
-    attributes: Mapping[str, str] = field(default=_NOTHING)
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Snapshot:
 
     history: tuple[PastItem, ...]
     neighbors: tuple[PastItem, ...] = ()
-    profile: Mapping[str, str] = field(default=_NOTHING)
+    profile: Mapping[str, str] = field(default_factory=dict)
 
     def require_free_of(self, held_out: Collection[str]) -> None:
         """Raises LeakedHeldOut. An item may be held out although the user took it before: then it
