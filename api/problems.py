@@ -9,16 +9,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from services.errors import InvalidRequest, PublicError, Unavailable
+from services.errors import InvalidRequest, PublicError
 from services.observability.logging import get_logger
-from services.storage.database import is_outage
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 1
 
 log = get_logger(__name__)
 
@@ -62,8 +58,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PublicError, _public)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(DBAPIError, _database)
-    app.add_exception_handler(PoolTimeout, _database)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -135,19 +129,6 @@ async def _http(request: Request, error: Exception) -> Response:
         title=words,
         detail=f"{request.method} {request.url.path}: see /docs for what exists",
         headers=dict(error.headers or {}),
-    )
-
-
-async def _database(request: Request, error: Exception) -> Response:
-    if not isinstance(error, PoolTimeout) and not is_outage(error):
-        return await _unexpected(request, error)
-    log.error("database_unavailable", error=type(error).__name__)
-    return await _public(
-        request,
-        Unavailable(
-            "the database does not answer; nothing was changed, try again",
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-        ),
     )
 
 

@@ -119,7 +119,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in OURS:
             raise
-        _complain(f"this command needs {error.name}, which `make setup-dev` or `make setup-lab` installs")
+        _complain(
+            f"this command needs {error.name}: `make setup-dev` or `make setup-lab` installs it"
+        )
 
 
 def _complain(message: str) -> NoReturn:

@@ -137,8 +137,9 @@ def _welcome(settings: Settings, console: Console, seconds: float) -> None:
     console.print(
         f"\n[bold green]ready[/] in {seconds:.1f} s: {url}   (docs: {url}/docs, "
         f"metrics: {url}/metrics, logs: {settings.data_dir / 'logs'})\n\n"
-        f"  curl {url}/items?limit=3\n"
-        f'  curl {url}/recommend --json \'{{"user_id": "user-0001", "k": 10}}\'\n\n'
+        f"  curl '{url}/items?limit=3'\n"
+        f"  curl {url}/recommend -H 'Content-Type: application/json' "
+        '-d \'{"user_id": "user-0001", "k": 10}\'\n\n'
         "Ctrl-C stops everything."
     )
 

@@ -23,12 +23,12 @@ def metadata() -> MetaData:
 
 async def upgrade(database: Database, revision: str = "head") -> None:
     """Bring the schema to a revision; two at a time wait for each other."""
-    async with database.engine.begin() as connection:
+    async with database.migrating() as connection:
         await connection.run_sync(lambda sync: command.upgrade(_alembic(sync), revision))
 
 
 async def downgrade(database: Database, revision: str) -> None:
-    async with database.engine.begin() as connection:
+    async with database.migrating() as connection:
         await connection.run_sync(lambda sync: command.downgrade(_alembic(sync), revision))
 
 

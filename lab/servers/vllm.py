@@ -167,7 +167,7 @@ class PrivateVllm:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=1) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"{self.url}/health", timeout=1) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
     CursorResult,
     Delete,
+    Insert,
     Select,
+    Subquery,
     cast,
     delete,
     exists,
@@ -26,7 +29,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from services.catalog.inputs import NewEvent, NewItem, NewUser
 from services.catalog.models import Event, Import, Item, User
 from services.storage.base import Base, as_text
-from services.storage.bulk import POSITION, columns_of, json_rows
+from services.storage.bulk import POSITION, ROWS, as_json, columns_of, coming_rows, json_rows
 
 Row = TypeVar("Row", bound=Base)
 
@@ -72,20 +75,9 @@ class CatalogRepository:
     async def _upsert(
         self, model: type[Base], key: InstrumentedAttribute[str], rows: list[dict[str, Any]]
     ) -> None:
-        """Insert or replace whole rows. In the order of their keys: two batches that share rows
-        then wait for each other instead of deadlocking."""
-        if not rows:
-            return
-        table = model.__table__
-        source = json_rows(self.dialect, rows, columns_of(*(table.c[name] for name in rows[0])))
-        insert = self._insert(model).from_select(
-            list(rows[0]),
-            select(*(source.c[name] for name in rows[0])).where(true()).order_by(source.c[key.key]),
-        )
-        replaced = {name: insert.excluded[name] for name in rows[0] if name != key.key}
-        await self.session.execute(
-            insert.on_conflict_do_update(index_elements=[key.key], set_=replaced)
-        )
+        if rows:
+            statement = _upsert(self.dialect, model, key.key, tuple(rows[0]))
+            await self.session.execute(statement, {ROWS: as_json(rows)})
 
     async def ensure_users(self, user_ids: Collection[str], now: datetime) -> None:
         await self._ensure(User, "user_id", user_ids, now)
@@ -97,19 +89,7 @@ class CatalogRepository:
         self, model: type[Base], key: str, ids: Collection[str], now: datetime
     ) -> None:
         rows = [{key: each, "updated_at": as_text(now)} for each in sorted(ids)]
-        source = json_rows(
-            self.dialect, rows, columns_of(model.__table__.c[key], model.__table__.c.updated_at)
-        )
-        await self.session.execute(
-            self._insert(model)
-            .from_select(
-                [key, "updated_at"],
-                select(source.c[key], source.c.updated_at)
-                .where(true())
-                .order_by(source.c[POSITION]),
-            )
-            .on_conflict_do_nothing(index_elements=[key])
-        )
+        await self.session.execute(_ensure(self.dialect, model, key), {ROWS: as_json(rows)})
 
     async def known_users(self, user_ids: Collection[str]) -> set[str]:
         return await self._known(User.user_id, user_ids)
@@ -183,21 +163,8 @@ class CatalogRepository:
         ]
         if not rows:
             return set()
-        table = Event.__table__
-        names = list(rows[0])
-        source = json_rows(self.dialect, rows, columns_of(*(table.c[name] for name in names)))
-        landed = await self.session.scalars(
-            self._insert(Event)
-            .from_select(
-                names,
-                select(*(source.c[name] for name in names))
-                .where(true())
-                .order_by(source.c[POSITION]),
-            )
-            .on_conflict_do_nothing(index_elements=["event_id"])
-            .returning(Event.event_id)
-        )
-        return set(landed)
+        statement = _insert_events(self.dialect, tuple(rows[0]))
+        return set(await self.session.scalars(statement, {ROWS: as_json(rows)}))
 
     async def events_of(
         self, user_id: str, limit: int, before: tuple[datetime, int] | None = None
@@ -227,16 +194,13 @@ class CatalogRepository:
         return await self.session.get(Import, import_id)
 
     async def save_import(self, state: Mapping[str, Any]) -> None:
-        insert = self._insert(Import).values(**state)
+        insert = _insert(self.dialect, Import).values(**state)
         changed = {name: insert.excluded[name] for name in state if name != "import_id"}
         await self.session.execute(
             insert.on_conflict_do_update(index_elements=["import_id"], set_=changed)
         )
 
     # --- shared ----------------------------------------------------------------------------
-
-    def _insert(self, model: type[Base]) -> Any:
-        return (postgresql if self.dialect == "postgresql" else sqlite).insert(model)
 
     async def _delete(self, statement: Delete) -> bool:
         result: CursorResult[Any] = await self.session.execute(statement)  # type: ignore[assignment]
@@ -247,6 +211,53 @@ class CatalogRepository:
             return cast(Item.categories, postgresql.JSONB).contains([category])
         each = func.json_each(Item.categories).table_valued("value", name="category")
         return exists(select(each.c.value).where(each.c.value == category))
+
+
+# --- statements over many rows, each made once -------------------------------------------------
+
+
+@cache
+def _insert_events(dialect: str, names: tuple[str, ...]) -> Insert:
+    """In the order given; the event ids that landed come back."""
+    source = _rows_of(dialect, Event, names)
+    rows = select(*(source.c[name] for name in names)).where(true()).order_by(source.c[POSITION])
+    insert = _insert(dialect, Event).from_select(names, rows)
+    statement: Insert = insert.on_conflict_do_nothing(index_elements=["event_id"]).returning(
+        Event.__table__.c.event_id
+    )
+    return statement
+
+
+@cache
+def _upsert(dialect: str, model: type[Base], key: str, names: tuple[str, ...]) -> Insert:
+    """Insert or replace whole rows. In the order of their keys: two batches that share rows then
+    wait for each other instead of deadlocking."""
+    source = _rows_of(dialect, model, names)
+    rows = select(*(source.c[name] for name in names)).where(true()).order_by(source.c[key])
+    insert = _insert(dialect, model).from_select(names, rows)
+    replaced = {name: insert.excluded[name] for name in names if name != key}
+    statement: Insert = insert.on_conflict_do_update(index_elements=[key], set_=replaced)
+    return statement
+
+
+@cache
+def _ensure(dialect: str, model: type[Base], key: str) -> Insert:
+    """In the order given, which should be that of the keys: see `_upsert`."""
+    names = (key, "updated_at")
+    source = _rows_of(dialect, model, names)
+    rows = select(*(source.c[name] for name in names)).where(true()).order_by(source.c[POSITION])
+    insert = _insert(dialect, model).from_select(names, rows)
+    statement: Insert = insert.on_conflict_do_nothing(index_elements=[key])
+    return statement
+
+
+def _rows_of(dialect: str, model: type[Base], names: tuple[str, ...]) -> Subquery:
+    return coming_rows(dialect, columns_of(*(model.__table__.c[name] for name in names)))
+
+
+def _insert(dialect: str, model: type[Base]) -> Any:
+    """Of the table, not the entity: that one would take our parameter for a row."""
+    return (postgresql if dialect == "postgresql" else sqlite).insert(model.__table__)
 
 
 def _page(

@@ -13,12 +13,14 @@ FILES = ("items.jsonl", "users.jsonl", "events.jsonl.gz")
 
 
 async def load_sample_shop(catalog: Catalog) -> dict[str, int] | None:
-    """Rows brought by file; None if the catalog holds something else. Breaking off does no harm:
-    the next call goes on where this one stopped."""
+    """Rows brought by file; None if the catalog holds something already. Breaking off does no
+    harm: the next call goes on where this one stopped."""
     async with catalog.database.reading() as session:
         repository = CatalogRepository(session)
-        begun = await repository.import_state(_import_id(FILES[0]))
-        if begun is None and not await repository.is_empty():
+        first, last = [await repository.import_state(_import_id(FILES[at])) for at in (0, -1)]
+        if first is None and not await repository.is_empty():
+            return None
+        if last is not None and last.finished:
             return None
     loaded = {}
     for file in FILES:

@@ -50,7 +50,7 @@ class Remembered:
 class GeneratorLimits:
     prompt_tokens: int = 1536
     chat_tokens: int = 32
-    title_tokens: int = 24
+    title_tokens: int = 32
     remembered: int = 2
     neighbors: int = 8
     attributes: int = 6

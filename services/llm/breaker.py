@@ -1,8 +1,8 @@
 """A circuit breaker: a server that keeps failing is left alone for a while.
 
-    closed ──(failures in a row)──> open ──(a while)──> half-open ──(one trial works)──> closed
-                                     ^                      │
-                                     └──────(it fails)──────┘
+closed ──(failures in a row)──> open ──(a while)──> half-open ──(one trial works)──> closed
+                                 ^                      │
+                                 └──────(it fails)──────┘
 """
 
 from __future__ import annotations

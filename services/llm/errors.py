@@ -1,18 +1,18 @@
 """What can go wrong between us and a language model, as one small tree.
 
-    ModelError
-    ├── ModelUnavailable        nobody answers, or the server fails
-    │   ├── CircuitOpen         it failed so often that we do not ask for a while
-    │   └── ServerFailed        it answered with a 5xx status
-    ├── ModelOverloaded         it has too much to do
-    │   └── QueueFull           we have, for it
-    ├── ModelTimeout            the deadline passed
-    ├── ModelRefused            it will not do this, however often it is asked
-    │   ├── ContextOverflow     the prompt is longer than its context
-    │   ├── WrongModel          it serves another model
-    │   ├── LabelsUnfit         its tokenizer cuts the labels
-    │   └── AbilityMissing      it cannot do this at all
-    └── MalformedAnswer         it answered garbage
+ModelError
+├── ModelUnavailable        nobody answers, or the server fails
+│   ├── CircuitOpen         it failed so often that we do not ask for a while
+│   └── ServerFailed        it answered with a 5xx status
+├── ModelOverloaded         it has too much to do
+│   └── QueueFull           we have, for it
+├── ModelTimeout            the deadline passed
+├── ModelRefused            it will not do this, however often it is asked
+│   ├── ContextOverflow     the prompt is longer than its context
+│   ├── WrongModel          it serves another model
+│   ├── LabelsUnfit         its tokenizer cuts the labels
+│   └── AbilityMissing      it cannot do this at all
+└── MalformedAnswer         it answered garbage
 """
 
 from __future__ import annotations

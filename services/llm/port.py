@@ -47,11 +47,7 @@ class Usage:
     cached: int | None = 0
 
     def __add__(self, other: Usage) -> Usage:
-        cached = (
-            None
-            if self.cached is None or other.cached is None
-            else self.cached + other.cached
-        )
+        cached = None if self.cached is None or other.cached is None else self.cached + other.cached
         return Usage(self.prompt + other.prompt, self.completion + other.completion, cached)
 
 

@@ -19,9 +19,7 @@ class RetryPolicy:
         bound, and spread a little, so that not everyone comes back in the same moment."""
         if attempt >= self.attempts:
             return None
-        ceiling = min(
-            self.first_pause_seconds * 2.0 ** (attempt - 1), self.longest_pause_seconds
-        )
+        ceiling = min(self.first_pause_seconds * 2.0 ** (attempt - 1), self.longest_pause_seconds)
         jittered = draws.uniform(0, ceiling)
         return jittered if retry_after is None else retry_after + 0.1 * jittered
 

@@ -60,6 +60,37 @@ class SourceLabels(NamedTuple):
     source: str
 
 
+class LlmCallLabels(NamedTuple):
+    kind: str
+
+
+class LlmOutcomeLabels(NamedTuple):
+    kind: str
+    outcome: str
+
+
+class LlmTokenLabels(NamedTuple):
+    kind: str
+    part: str
+
+
+class LlmFlawLabels(NamedTuple):
+    kind: str
+    flaw: str
+
+
+class LlmRetryLabels(NamedTuple):
+    reason: str
+
+
+class LlmPriorityLabels(NamedTuple):
+    priority: str
+
+
+class LlmAbilityLabels(NamedTuple):
+    ability: str
+
+
 Wrapped = TypeVar("Wrapped", prometheus.Counter, prometheus.Gauge, prometheus.Histogram)
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 
@@ -82,7 +113,7 @@ class Gauge(Generic[Labels]):
         labels: type[Labels],
         name: str,
         help_: str,
-        across_processes: Literal["livesum", "mostrecent", "max"],
+        across_processes: Literal["livesum", "livemax", "mostrecent", "max"],
     ) -> None:
         self.name = name
         self._metric = prometheus.Gauge(
@@ -157,6 +188,39 @@ class Metrics:
         self.ready = Gauge(
             r, PartLabels, "lrgd_part_ready", "1 if the part answered the last check.", "mostrecent"
         )
+
+        self.llm_calls = Counter(
+            r, LlmOutcomeLabels, "lrgd_llm_calls_total", "Calls of the language model, by outcome."
+        )
+        self.llm_seconds = Histogram(
+            r, LlmCallLabels, "lrgd_llm_call_seconds",
+            "Time of a call of the language model, waiting and retries included.",
+        )  # fmt: skip
+        self.llm_tokens = Counter(
+            r, LlmTokenLabels, "lrgd_llm_tokens_total",
+            "Tokens: of prompts, cached ones among them, and of completions.",
+        )  # fmt: skip
+        self.llm_malformed = Counter(
+            r, LlmFlawLabels, "lrgd_llm_malformed_total", "Answers of the model that were garbage."
+        )
+        self.llm_retries = Counter(
+            r, LlmRetryLabels, "lrgd_llm_retries_total", "Requests to the model sent once more."
+        )
+        self.llm_in_flight = Gauge(
+            r, NoLabels, "lrgd_llm_in_flight", "Requests under way to the model.", "livesum"
+        )
+        self.llm_queue_refused = Counter(
+            r, LlmPriorityLabels, "lrgd_llm_queue_refused_total",
+            "Calls refused because too many waited for the model.",
+        )  # fmt: skip
+        self.llm_breaker = Gauge(
+            r, NoLabels, "lrgd_llm_breaker_state",
+            "Circuit breaker before the model: 0 closed, 1 half-open, 2 open.", "livemax",
+        )  # fmt: skip
+        self.llm_ability = Gauge(
+            r, LlmAbilityLabels, "lrgd_llm_ability",
+            "1 if the model server was found to have the ability.", "mostrecent",
+        )  # fmt: skip
 
     def render(self) -> bytes:
         """The exposition of all processes that share their metrics with this one."""

@@ -1,4 +1,8 @@
-"""From a request to a prompt that fits: history shortened first, then the demonstration refused."""
+"""From a request to a prompt that fits.
+
+What does not fit is left out in this order: the oldest history, the perturbation, the
+demonstration, words of titles. Candidates never are.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,8 @@ class PromptTooLong(LrgdError):
 
     def __init__(self, tokens: int, limit: int) -> None:
         super().__init__(
-            f"the prompt needs {tokens} tokens without history and demonstration, "
-            f"{limit} are allowed: show fewer candidates"
+            f"the prompt needs {tokens} tokens with short titles and without history and "
+            f"demonstration, {limit} are allowed: show fewer candidates"
         )
         self.tokens = tokens
         self.limit = limit
@@ -31,13 +35,20 @@ def compose(format: PromptFormat, request: PromptRequest, count: Count) -> Promp
     `count` counts tokens of plain text; it is asked once or twice, more only for titles that are
     long and prompts that do not fit. Raises PromptTooLong.
     """
-    draft = _drafted(format, request, count)
-    for attempt in draft.ever_shorter():
-        prompt = _fitted(attempt, count)
-        if prompt is not None:
-            return prompt
+    for tokens in _title_caps(format.limits):
+        draft = _drafted(format, request, count, tokens)
+        for attempt in draft.ever_shorter():
+            prompt = _fitted(attempt, count)
+            if prompt is not None:
+                return prompt
     bare = attempt.prompt(len(attempt.history))
     raise PromptTooLong(_tokens(bare, format.limits, count), format.limits.prompt_tokens)
+
+
+def _title_caps(limits: Limits) -> tuple[int, ...]:
+    """The last resort is to cut titles shorter: a whole word or two still tell items apart."""
+    whole = limits.title_tokens
+    return (whole, max(1, whole // 2), max(1, whole // 4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,9 @@ class _Draft:
         )
 
 
-def _drafted(format: PromptFormat, request: PromptRequest, count: Count) -> _Draft:
+def _drafted(
+    format: PromptFormat, request: PromptRequest, count: Count, title_tokens: int
+) -> _Draft:
     limits = format.limits
     order: tuple[int, ...] = ()
     shown: list[str] = []
@@ -110,7 +123,7 @@ def _drafted(format: PromptFormat, request: PromptRequest, count: Count) -> _Dra
         order = _checked_order(request)
         shown = [clean(request.candidates[candidate]) for candidate in order]
     whole = [clean(title) for title in _window(request.history, limits)]
-    titles = [capped(title, limits.title_tokens, count) for title in (*whole, *shown)]
+    titles = [capped(title, title_tokens, count) for title in (*whole, *shown)]
     history = _without_surplus(titles[: len(whole)], limits, count)
     labels = labels_for(len(shown), format.labels)
     draft = _Draft(

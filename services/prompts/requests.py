@@ -29,10 +29,10 @@ class Limits:
     `prompt_tokens` is for the whole prompt, `chat_tokens` of it for the model's own chat template.
     """
 
-    prompt_tokens: int = 1536
+    prompt_tokens: int = 1792
     chat_tokens: int = 32
     demonstration_tokens: int = 160
-    title_tokens: int = 24
+    title_tokens: int = 32
     history_items: int = 10
     extra_history_tokens: int = 0
 

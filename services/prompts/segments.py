@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import zip_longest
 
 from services.llm.chat import Chat, Message, Role
 
@@ -105,10 +104,11 @@ class Prompt:
 
 def first_difference(one: Prompt, other: Prompt) -> SegmentName | None:
     """The segment in which two prompts first differ: up to there a cached prefix is shared."""
-    for mine, theirs in zip_longest(one.segments, other.segments):
-        if mine is None or theirs is None or mine.name != theirs.name:
-            return (mine or theirs).name
+    for mine, theirs in zip(one.segments, other.segments, strict=False):
+        if mine.name != theirs.name:
+            names = {segment.name for segment in one.segments}
+            return mine.name if theirs.name in names else theirs.name  # the one that is added
         # The last segment of a turn has no line break behind it; that is no difference of its own.
         if mine.text.rstrip("\n") != theirs.text.rstrip("\n"):
-            return SegmentName(mine.name)
-    return None
+            return mine.name
+    return None  # both end with their leads

@@ -5,48 +5,72 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    create_async_engine,
+)
 
+from services.errors import Unavailable
+from services.observability.logging import get_logger
 from services.settings import Settings
 
 Result = TypeVar("Result")
 
 ATTEMPTS = 5
-# PostgreSQL's serialization failure and deadlock: nothing was done, so the work can be done again.
-RETRYABLE_STATES = {"40001", "40P01"}
+# Nothing was done, so the work can be done again: PostgreSQL's serialization failure, deadlock, and
+# a foreign key whose row was deleted after the work had made sure of it.
+RETRYABLE_STATES = {"40001", "40P01", "23503"}
+# PostgreSQL's classes of errors that say nothing about the statement: connection lost, resources
+# exhausted, shutting down or starting up.
+OUTAGE_CLASSES = ("08", "53", "57")
+RETRY_AFTER_SECONDS = 1
 WRITING = "lrgd_writing"
+
+log = get_logger(__name__)
 
 
 class Database:
+    """Whatever it is asked, it answers within its deadline or raises Unavailable."""
+
     def __init__(self, dsn: str, *, pool_size: int = 10, timeout_seconds: float = 10) -> None:
         url = make_url(dsn)
         self.dialect = url.get_backend_name()
         self._timeout = timeout_seconds
         self.engine = _engine(url, pool_size, timeout_seconds)
+        self._snapshots = self.engine
+        if self.dialect == "postgresql":
+            self._snapshots = self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        self._writing = self.engine.execution_options(**{WRITING: True})
         # SQLite has one writer: waiting here is fair and cheap, waiting in the file is neither.
-        self._turn: contextlib.AbstractAsyncContextManager[Any] = (
-            asyncio.Lock() if self.dialect == "sqlite" else contextlib.nullcontext()
-        )
+        self._writer = asyncio.Lock() if self.dialect == "sqlite" else None
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """A session over one consistent snapshot, never committed."""
-        async with AsyncSession(self.engine, expire_on_commit=False) as session:
-            yield session
+        with _outages_named():
+            async with AsyncSession(self._snapshots, expire_on_commit=False) as session:
+                yield session
 
     async def write(self, work: Callable[[AsyncSession], Awaitable[Result]]) -> Result:
         """Run `work` in one transaction and commit it. It is run again after a deadlock, so it
         must have no effect outside the session; what follows a commit comes after this call."""
         for attempt in range(ATTEMPTS):
             try:
-                return await self._write_once(work)
+                with _outages_named():
+                    return await self._write_once(work)
             except DBAPIError as error:
                 if not _is_retryable(error) or attempt == ATTEMPTS - 1:
                     raise
@@ -55,13 +79,43 @@ class Database:
 
     async def _write_once(self, work: Callable[[AsyncSession], Awaitable[Result]]) -> Result:
         async with (
-            self._turn,
-            AsyncSession(
-                self.engine.execution_options(**{WRITING: True}), expire_on_commit=False
-            ) as session,
+            self._turn(),
+            AsyncSession(self._writing, expire_on_commit=False) as session,
             session.begin(),
         ):
             return await work(session)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if self._writer is None:
+            yield
+            return
+        async with asyncio.timeout(self._timeout):
+            await self._writer.acquire()
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    @contextlib.asynccontextmanager
+    async def migrating(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction that may change the schema."""
+        async with self._writing.connect() as connection:
+            if self.dialect == "postgresql":
+                async with connection.begin():
+                    yield connection
+                return
+            # SQLite changes a table by copying it and dropping the old one, at which enforced
+            # foreign keys would delete every row that refers to it.
+            raw: Any = (await connection.get_raw_connection()).driver_connection
+            await raw.execute("PRAGMA foreign_keys=OFF")
+            try:
+                async with connection.begin():
+                    yield connection
+                    orphans = await connection.exec_driver_sql("PRAGMA foreign_key_check")
+                    assert not orphans.all(), "the migration left rows that refer to nothing"
+            finally:
+                await raw.execute("PRAGMA foreign_keys=ON")
 
     async def ping(self) -> None:
         async with asyncio.timeout(self._timeout), self.engine.connect() as connection:
@@ -79,18 +133,44 @@ def open_database(settings: Settings) -> Database:
     )
 
 
-def is_outage(error: BaseException) -> bool:
+@contextlib.contextmanager
+def _outages_named() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not _is_outage(error):
+            raise
+        log.error("database_unavailable", error=type(error).__name__, detail=str(error))
+        raise Unavailable(
+            "the database does not answer; nothing was changed, try again",
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        ) from error
+
+
+def _is_outage(error: Exception) -> bool:
     """Whether the database could not be reached, as opposed to having refused the statement."""
-    if isinstance(error, (OperationalError, InterfaceError)):
-        return True
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated
-    return isinstance(error, (OSError, TimeoutError))
+    if not isinstance(error, DBAPIError):
+        # What is raised while connecting, and by a deadline, comes as the driver made it.
+        return isinstance(error, (OSError, PoolTimeout)) or hasattr(error, "sqlstate")
+    if isinstance(error, OperationalError):  # SQLite also calls a table that is missing so
+        return getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return (
+        isinstance(error, InterfaceError)
+        or error.connection_invalidated
+        or state.startswith(OUTAGE_CLASSES)
+    )
 
 
 def _engine(url: URL, pool_size: int, timeout: float) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
-        engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=timeout)
+        engine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=timeout,
+            hide_parameters=True,  # errors are logged, and the data in them is our users'
+        )
         _prepare_sqlite(engine, timeout)
         return engine
     return create_async_engine(
@@ -99,6 +179,7 @@ def _engine(url: URL, pool_size: int, timeout: float) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=timeout,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args={
             "timeout": timeout,
             "command_timeout": timeout,
@@ -118,10 +199,10 @@ def _prepare_sqlite(engine: AsyncEngine, timeout: float) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in (
+            f"busy_timeout={int(timeout * 1000)}",  # first: the next one takes a lock
             "journal_mode=WAL",
             "synchronous=NORMAL",
             "foreign_keys=ON",
-            f"busy_timeout={int(timeout * 1000)}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -133,5 +214,4 @@ def _prepare_sqlite(engine: AsyncEngine, timeout: float) -> None:
 
 
 def _is_retryable(error: DBAPIError) -> bool:
-    state = getattr(error.orig, "sqlstate", None)
-    return state in RETRYABLE_STATES or "database is locked" in str(error.orig)
+    return getattr(error.orig, "sqlstate", None) in RETRYABLE_STATES

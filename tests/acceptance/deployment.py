@@ -34,8 +34,9 @@ class Deployment:
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = command or [sys.executable, "-m", "cli", "up"]
         self._cwd = cwd
-        self.output = ""
-        self.process: subprocess.Popen[str] | None = None
+        beside = next(folder for folder in data_dir.parents if folder.is_dir())
+        self._printed = beside / f"printed-{self.port}.out"
+        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -55,28 +56,30 @@ class Deployment:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.process is not None:
-            with self.process:
-                if self.process.poll() is None:
-                    self.stop()
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            self._command,
-            env=self.environment,
-            cwd=self._cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with self._printed.open("wb") as printed:
+            self.process = subprocess.Popen(
+                self._command,
+                env=self.environment,
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
+            )
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self._printed.read_text(errors="replace")
 
     def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
-        """Its exit status; what it printed is in `output`."""
+        """Tell it to stop; its exit status."""
         assert self.process is not None
         self.process.send_signal(sig)
-        self.output, _ = self.process.communicate(timeout=60)
-        return self.process.returncode
+        return self.process.wait(60)
 
     def get(self, path: str) -> tuple[int, Any]:
         try:
@@ -93,8 +96,7 @@ class Deployment:
         began = time.monotonic()
         while not holds():
             if self.process.poll() is not None:
-                output, _ = self.process.communicate()
-                raise AssertionError(f"`lrgd up` ended with {self.process.returncode}:\n{output}")
+                raise AssertionError(f"`lrgd up` ended:\n{self.output}")
             if time.monotonic() - began > seconds:
                 raise AssertionError(f"not {what} within {seconds:g} s\n{self.logs()}")
             time.sleep(0.1)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,15 +119,24 @@ async def test_upgrading_what_is_up_to_date_changes_nothing(database: Database) 
     assert await count(database, Event) == 1
 
 
-async def test_two_that_migrate_at_once_wait_for_each_other(empty_database_url: str) -> None:
-    settings = Settings.model_validate({"database_url": empty_database_url})
-    databases = [open_database(settings) for _ in range(4)]
-    try:
-        await asyncio.gather(*(upgrade(database) for database in databases))
-        assert await differences(databases[0]) == []
-    finally:
-        for database in databases:
-            await database.aclose()
+async def test_two_processes_that_migrate_at_once_wait_for_each_other(
+    database: Database, empty_database_url: str, tmp_path: Path
+) -> None:
+    environment = {
+        **os.environ,
+        "LRGD_DATABASE_URL": empty_database_url,
+        "LRGD_DATA_DIR": str(tmp_path),
+    }
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "cli", "migrate", env=environment, stderr=subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        _, said = await process.communicate()
+        assert process.returncode == 0, said.decode()
+    assert await differences(database) == []
 
 
 async def test_a_migration_that_fails_leaves_the_schema_as_it_was(

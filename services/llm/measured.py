@@ -1,0 +1,107 @@
+"""Any language model, with its calls counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from services.llm.chat import Chat
+from services.llm.errors import MalformedAnswer, ModelError
+from services.llm.port import (
+    Engine,
+    Generated,
+    GenerationRequest,
+    Labels,
+    LabelScores,
+    LanguageModel,
+    Terms,
+    TitleScores,
+    Usage,
+)
+from services.observability.logging import get_logger
+from services.observability.metrics import (
+    LlmCallLabels,
+    LlmFlawLabels,
+    LlmOutcomeLabels,
+    LlmTokenLabels,
+    Metrics,
+)
+
+log = get_logger(__name__)
+
+
+class MeasuredModel:
+    def __init__(self, model: LanguageModel, metrics: Metrics) -> None:
+        self._model = model
+        self._metrics = metrics
+
+    async def describe(self, terms: Terms) -> Engine:
+        return await self._model.describe(terms)
+
+    async def tokenize(self, prompt: Chat | str, terms: Terms) -> tuple[int, ...]:
+        with self._measured("tokenize"):
+            return await self._model.tokenize(prompt, terms)
+
+    async def count(self, prompt: Chat | str, terms: Terms) -> int:
+        with self._measured("tokenize"):
+            return await self._model.count(prompt, terms)
+
+    async def score_labels(
+        self, chats: Sequence[Chat], labels: Labels, terms: Terms
+    ) -> LabelScores:
+        with self._measured("labels") as spent:
+            scores = await self._model.score_labels(chats, labels, terms)
+            spent.usage = scores.usage
+        return scores
+
+    async def score_titles(
+        self, chat: Chat, titles: Sequence[str], terms: Terms, *, end: str | None = None
+    ) -> TitleScores:
+        with self._measured("titles") as spent:
+            scores = await self._model.score_titles(chat, titles, terms, end=end)
+            spent.usage = scores.usage
+        return scores
+
+    async def generate(
+        self, requests: Sequence[GenerationRequest], terms: Terms
+    ) -> tuple[Generated, ...]:
+        with self._measured("generate") as spent:
+            generated = await self._model.generate(requests, terms)
+            for one in generated:
+                spent.usage += one.usage
+        return generated
+
+    async def aclose(self) -> None:
+        await self._model.aclose()
+
+    @contextmanager
+    def _measured(self, kind: str) -> Iterator[_Spent]:
+        started = time.perf_counter()
+        outcome = "abandoned"  # by whoever no longer waits for the answer
+        spent = _Spent()
+        try:
+            yield spent
+            outcome = "ok"
+        except ModelError as error:
+            outcome = error.outcome
+            if isinstance(error, MalformedAnswer):
+                self._metrics.llm_malformed.add(LlmFlawLabels(kind, error.flaw))
+            log.warning("llm_call_failed", kind=kind, outcome=outcome, error=str(error))
+            raise
+        finally:
+            self._metrics.llm_calls.add(LlmOutcomeLabels(kind, outcome))
+            self._metrics.llm_seconds.observe(LlmCallLabels(kind), time.perf_counter() - started)
+        usage = spent.usage
+        for part, tokens in (
+            ("prompt", usage.prompt),
+            ("cached", usage.cached or 0),
+            ("completion", usage.completion),
+        ):
+            self._metrics.llm_tokens.add(LlmTokenLabels(kind, part), tokens)
+
+
+@dataclass
+class _Spent:
+    usage: Usage = Usage()
