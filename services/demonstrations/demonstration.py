@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,25 +19,32 @@ from pydantic import (
 
 from services.prompts.titles import MAX_CHARACTERS, clean, normalized
 
-LONGEST_ANSWER = 8_000  # characters
+LONGEST_ANSWER, LONGEST_SENTENCE = 8_000, 300  # characters
 
 _FENCED = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL)
 
 
-def _one_line(text: str) -> str:
-    line = normalized(text)
-    if not line:
-        raise ValueError("must say something")
-    return line
+def _one_line(most: int) -> Callable[[str], str]:
+    def one_line(text: str) -> str:
+        line = normalized(text, most)
+        if not line:
+            raise ValueError("must say something")
+        return line
+
+    return one_line
 
 
 # Length before content. Only the white space and the Unicode form are mended here: what a model
 # must not say has to stay visible to the guards.
 Sentence = Annotated[
-    str, StringConstraints(min_length=1, max_length=300), AfterValidator(_one_line)
+    str,
+    StringConstraints(min_length=1, max_length=LONGEST_SENTENCE),
+    AfterValidator(_one_line(LONGEST_SENTENCE)),
 ]
 Title = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_CHARACTERS), AfterValidator(_one_line)
+    str,
+    StringConstraints(min_length=1, max_length=MAX_CHARACTERS),
+    AfterValidator(_one_line(MAX_CHARACTERS)),
 ]
 
 

@@ -1,7 +1,7 @@
 """From a request to a prompt that fits.
 
-What does not fit is left out in this order: the oldest history, the perturbation, the
-demonstration, words of titles. Candidates never are.
+What does not fit is left out in this order: the oldest history, down to a few items; words of
+titles; the rest of history; the perturbation; the demonstration. Candidates never are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from services.prompts.requests import Demonstrated, Limits, Mode, PromptFormat, 
 from services.prompts.segments import Prompt, Segment, SegmentName, Shortened
 from services.prompts.templates import render
 from services.prompts.titles import Count, capped, clean, clean_lines
+
+LEAST_HISTORY = 3
 
 
 class PromptTooLong(LrgdError):
@@ -37,16 +39,19 @@ def compose(format: PromptFormat, request: PromptRequest, count: Count) -> Promp
     """
     for tokens in _title_caps(format.limits):
         draft = _drafted(format, request, count, tokens)
-        for attempt in draft.ever_shorter():
-            prompt = _fitted(attempt, count)
-            if prompt is not None:
-                return prompt
+        prompt = _fitted(draft, count, at_least=LEAST_HISTORY)
+        if prompt is not None:
+            return prompt
+    for attempt in draft.ever_shorter():
+        prompt = _fitted(attempt, count, at_least=0)
+        if prompt is not None:
+            return prompt
     bare = attempt.prompt(len(attempt.history))
     raise PromptTooLong(_tokens(bare, format.limits, count), format.limits.prompt_tokens)
 
 
 def _title_caps(limits: Limits) -> tuple[int, ...]:
-    """The last resort is to cut titles shorter: a whole word or two still tell items apart."""
+    """Half a title still tells items apart; a ranking without history and demonstration is none."""
     whole = limits.title_tokens
     return (whole, max(1, whole // 2), max(1, whole // 4))
 
@@ -58,7 +63,8 @@ class _Draft:
     format: PromptFormat
     lead: str
     history: tuple[str, ...]
-    candidates: tuple[tuple[str, str], ...]
+    candidates: tuple[str, ...]
+    labels: tuple[str, ...]
     order: tuple[int, ...]
     demonstrated: Demonstrated | None
     shortened: Shortened
@@ -97,7 +103,7 @@ class _Draft:
                 "mode": mode.value,
                 "regularization": sentence,
                 "history": self.history[left_out:],
-                "candidates": self.candidates,
+                "candidates": tuple(zip(self.candidates, self.labels, strict=False)),
                 "demonstration": self.demonstrated and self.demonstrated.current,
                 "perturbation": self.demonstrated and self.demonstrated.perturbation,
             },
@@ -107,7 +113,8 @@ class _Draft:
         segments[-1] = replace(last, text=last.text.removesuffix("\n"))
         return Prompt(
             segments=(*segments, Segment(SegmentName.LEAD, self.lead)),
-            labels=tuple(label for _, label in self.candidates),
+            labels=self.labels,
+            titles=self.candidates,
             order=self.order,
             shortened=replace(self.shortened, history_left_out=left_out),
         )
@@ -117,20 +124,17 @@ def _drafted(
     format: PromptFormat, request: PromptRequest, count: Count, title_tokens: int
 ) -> _Draft:
     limits = format.limits
-    order: tuple[int, ...] = ()
-    shown: list[str] = []
-    if format.mode is not Mode.LIKELIHOOD:
-        order = _checked_order(request)
-        shown = [clean(request.candidates[candidate]) for candidate in order]
+    order = _checked_order(request)
     whole = [clean(title) for title in _window(request.history, limits)]
+    shown = [clean(request.candidates[candidate]) for candidate in order]
     titles = [capped(title, title_tokens, count) for title in (*whole, *shown)]
-    history = _without_surplus(titles[: len(whole)], limits, count)
-    labels = labels_for(len(shown), format.labels)
+    by_label = format.mode is not Mode.LIKELIHOOD
     draft = _Draft(
         format=format,
         lead=format.lead.text(request.reasoning),
-        history=tuple(history),
-        candidates=tuple(zip(titles[len(whole) :], labels, strict=True)),
+        history=tuple(_without_surplus(titles[: len(whole)], limits, count)),
+        candidates=tuple(titles[len(whole) :]),
+        labels=labels_for(len(shown), format.labels) if by_label else (),
         order=order,
         demonstrated=None,
         shortened=Shortened(
@@ -185,22 +189,22 @@ def _with_demonstration(draft: _Draft, texts: Demonstrated | None, count: Count)
     return draft.ever_shorter()[1]
 
 
-def _fitted(draft: _Draft, count: Count) -> Prompt | None:
-    """With as much history as fits, the oldest left out first; None if not even none fits."""
+def _fitted(draft: _Draft, count: Count, at_least: int) -> Prompt | None:
+    """With as much history as fits, the oldest left out first; None if `at_least` is too much."""
     limits = draft.format.limits
-    prompt = draft.prompt(0)
-    surplus = _tokens(prompt, limits, count) - limits.prompt_tokens
+    most_left_out = max(0, len(draft.history) - at_least)
     left_out = 0
-    while surplus > 0:
-        if left_out == len(draft.history):
-            return None
-        while surplus > 0 and left_out < len(draft.history):
-            surplus -= count(f"- {draft.history[left_out]}\n")
-            left_out += 1
-        # Lines were counted apart, which may differ by a token or two from the whole.
+    while True:
         prompt = draft.prompt(left_out)
         surplus = _tokens(prompt, limits, count) - limits.prompt_tokens
-    return prompt
+        if surplus <= 0:
+            return prompt
+        if left_out == most_left_out:
+            return None
+        # Lines are counted apart, which may differ by a token or two from the whole.
+        while surplus > 0 and left_out < most_left_out:
+            surplus -= count(f"- {draft.history[left_out]}\n")
+            left_out += 1
 
 
 def _tokens(prompt: Prompt, limits: Limits, count: Count) -> int:

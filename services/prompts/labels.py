@@ -1,10 +1,9 @@
 """The labels that stand for candidates in a prompt, and the orders in which candidates are shown.
 
-A label is read as one token that follows a space (` SR`) or begins an answer (`SR`). Each of these
-is one token, either way, in the byte-level vocabularies of GPT-2, cl100k (Qwen and Llama 3 contain
-it) and o200k; all but the last four also are in Llama 2's. Behind a bracket they would not be:
-`[S` is a token of its own there. Left out are codes that are everyday words (`NO`, `UK`, `TV`) and
-the Roman numerals that end the titles of sequels.
+A label follows a space, in the list (`… | SR`) as in the answer (`Next: SR`), or begins an answer
+(`SR`). Each is one token, either way, in the byte-level vocabularies of GPT-2, cl100k (Qwen and
+Llama 3 build on it) and o200k; all but the last four also are in Llama 2's. Left out are codes that
+are everyday words (`NO`, `UK`, `TV`) and the Roman numerals that end the titles of sequels.
 """
 
 from __future__ import annotations

@@ -67,12 +67,14 @@ class Prompt:
     """Segments in the order of the template. The lead, which may be empty, is the last.
 
     All segments but the lead are one user turn: every chat template has one, and a segment's place
-    is then the same for every model. `labels[j]` stands for candidate `order[j]` of the request;
-    both are empty where the prompt shows no candidates.
+    is then the same for every model. At place j stands candidate `order[j]` of the request, called
+    `titles[j]` and `labels[j]`. In `likelihood` mode candidates are not shown: there are no labels,
+    and the titles are the answers to score.
     """
 
     segments: tuple[Segment, ...]
     labels: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
     order: tuple[int, ...] = ()
     shortened: Shortened = Shortened()
 

@@ -38,8 +38,7 @@ def clean(text: str | None) -> str:
         return UNTITLED
     if len(text) <= MAX_CHARACTERS and _PLAIN.fullmatch(text):
         return text
-    line = _defused(normalized(text[:MAX_CHARACTERS]))
-    return line[:MAX_CHARACTERS].rstrip() or UNTITLED
+    return _clean_line(text, MAX_CHARACTERS) or UNTITLED
 
 
 def clean_lines(text: str, most: int = 12) -> str:
@@ -47,16 +46,17 @@ def clean_lines(text: str, most: int = 12) -> str:
 
     For text that a model has written: it keeps its lines, and they say nothing of their own.
     """
-    lines = (_defused(normalized(line[: 4 * MAX_CHARACTERS])) for line in text.splitlines())
+    lines = (_clean_line(line, 4 * MAX_CHARACTERS) for line in text.splitlines())
     return "\n".join([line for line in lines if line][:most])
 
 
-def normalized(text: str) -> str:
+def normalized(text: str, most: int = MAX_CHARACTERS) -> str:
     """One line without what cannot be seen; its words and signs are left as they are."""
+    text = text[:most]
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
     # Twice: what is invisible may stand between characters that belong together.
-    visible = _visible(unicodedata.normalize("NFKC", _visible(text)))
+    visible = _visible(unicodedata.normalize("NFKC", _visible(text))[:most])
     return " ".join(unicodedata.normalize("NFKC", visible).split())
 
 
@@ -95,6 +95,6 @@ def _visible(text: str) -> str:
     )
 
 
-def _defused(line: str) -> str:
-    line = _RUNS.sub(r"\1", line.translate(_STRUCTURE))
-    return _SPEAKER.sub(r"\1 -", line).lstrip(_BULLETS).rstrip()
+def _clean_line(text: str, most: int) -> str:
+    line = _SPEAKER.sub(r"\1 -", normalized(text, most).translate(_STRUCTURE))
+    return _RUNS.sub(r"\1", line).lstrip(_BULLETS)[:most].rstrip()

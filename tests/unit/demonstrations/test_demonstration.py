@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -65,6 +65,7 @@ def test_it_is_short() -> None:
 
 
 @given(demonstrations)
+@example(GOOD.model_validate({**GOOD.model_dump(), "preference": "\ufdfa" * 300}))
 def test_what_is_written_as_json_is_read_back(demonstration: Demonstration) -> None:
     assert parse_demonstration(demonstration.as_json()) == demonstration
 

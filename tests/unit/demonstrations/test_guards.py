@@ -23,13 +23,13 @@ def words(text: str) -> int:
     return len(text.split())
 
 
-def checked(limit: int = 100, **fields: object) -> Refused | None:
-    return check(GOOD.model_copy(update=fields), KNOWN, limit=limit, count=words)
+def checked(demonstration: Demonstration = GOOD, limit: int = 100) -> Refused | None:
+    return check(demonstration, KNOWN, limit=limit, count=words)
 
 
 def fault(**fields: object) -> Fault | None:
-    refused = checked(**fields)
-    return refused and refused.fault
+    refused = checked(GOOD.model_copy(update=fields))
+    return None if refused is None else refused.fault
 
 
 def test_a_good_demonstration_passes() -> None:

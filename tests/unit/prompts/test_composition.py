@@ -97,6 +97,11 @@ def test_labels_follow_the_places_and_order_tells_the_candidates() -> None:
     prompt = composed()
     assert prompt.labels == LABELS[:3]
     assert prompt.order == (2, 0, 1)
+    assert prompt.titles == (
+        "Velamo Premium Radio",
+        "Nordvik Alpine Tent",
+        "Oakline Classic Kettle",
+    )
     assert composed(replace(REQUEST, order=None)).order == (0, 1, 2)
 
 
@@ -115,9 +120,15 @@ def test_an_order_that_is_none_is_refused(order: tuple[int, ...]) -> None:
 def test_likelihood_shows_no_candidates_and_asks_for_a_title() -> None:
     prompt = composed(mode=Mode.LIKELIHOOD)
     assert names(prompt) == ["instruction", "regularization", "demonstration", "history", "lead"]
-    assert prompt.labels == prompt.order == ()
+    assert prompt.labels == ()
+    assert (prompt.titles, prompt.order) == (composed().titles, composed().order)
     assert "candidate" not in prompt.content.casefold()
     assert "Answer only with the title of one item." in prompt.content
+
+
+def test_likelihood_needs_no_label_for_a_candidate() -> None:
+    request = PromptRequest(history=("Tent",), candidates=("A",) * 500)
+    assert len(composed(request, mode=Mode.LIKELIHOOD).titles) == 500
 
 
 def test_first_token_and_generate_ask_in_the_same_bytes() -> None:
@@ -303,11 +314,15 @@ def test_cut_titles_are_counted() -> None:
     assert f"- {'long ' * 11}long\n" in prompt.content
 
 
-def test_titles_are_cut_shorter_before_a_prompt_is_refused() -> None:
-    request = PromptRequest(candidates=("word " * 40,) * 10)
-    prompt = fitted(request, prompt_tokens=160, title_tokens=32)
-    assert prompt.shortened == Shortened(titles_cut=10)
+def test_titles_are_cut_shorter_before_all_history_or_the_demonstration_goes() -> None:
+    long = "word " * 40
+    request = PromptRequest(
+        history=(long,) * 8, candidates=(long,) * 10, demonstrated=REQUEST.demonstrated
+    )
+    prompt = fitted(request, prompt_tokens=240, title_tokens=32)
+    assert prompt.shortened == Shortened(history_left_out=3, titles_cut=18)
     assert f"\n- {'word ' * 8}| SR\n" in prompt.content
+    assert prompt.content.count(f"- {'word ' * 7}word\n") == 5
 
 
 @given(

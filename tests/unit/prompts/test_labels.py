@@ -48,8 +48,8 @@ def test_a_permutation_shows_every_candidate_once(size: int, seed: int, number: 
 
 
 def test_permutations_are_the_same_on_every_machine() -> None:
-    assert permutation(8, seed=7) == (6, 7, 1, 2, 5, 4, 0, 3)
-    assert permutation(8, seed=7, number=1) == (4, 3, 6, 0, 5, 7, 2, 1)
+    assert permutation(8, seed=7) == (2, 4, 5, 7, 1, 6, 0, 3)
+    assert permutation(8, seed=7, number=1) == (0, 1, 2, 4, 3, 5, 7, 6)
     assert permutation(8, seed=8) != permutation(8, seed=7)
 
 
