@@ -55,16 +55,21 @@ def ingest(
 ) -> None:
     """How fast events come in: through `lrgd import` and through POST /events.
 
-    It starts a PostgreSQL that writes durably (fsync on), a Valkey and, for the endpoint, a gateway
-    on free ports of its own, and leaves nothing behind. Each run has a fresh database, and what the
-    database holds afterwards is counted: a figure without its events is an error.
+    It starts a PostgreSQL that writes durably (fsync on), a Valkey and, for the
+    endpoint, a gateway, and leaves nothing behind. Each run has fresh databases.
+    What they hold afterwards is counted: without its events, no figure.
 
-    [bold]import.*.events_per_s[/] is events over the seconds of the whole command, its start
-    included; users and items are made on the way. [bold]import.rss_growth[/] is peak memory with
-    the file over peak memory with a tenth of it, on the worse of the two databases.
-    [bold]endpoint.events_per_s[/] is PostgreSQL with batches of 500 from 4 clients at once;
-    [bold]single[/] is one event a request. Other work on the machine lowers every figure but
-    [bold]cpu_us_per_event[/], the time of the import command itself.
+    [bold]import.*.events_per_s[/]: the whole command, its start included.
+    Users and items are made on the way.
+
+    [bold]import.rss_growth[/]: peak memory of an import over that of a tenth of
+    the file, on the database where it grows more.
+
+    [bold]endpoint.events_per_s[/]: batches of 500 from 4 clients into PostgreSQL;
+    [bold]endpoint.sqlite[/] into SQLite, [bold]single[/] with one event a request.
+
+    Other work on the machine lowers the rates, but hardly changes
+    [bold]cpu_us_per_event[/]: what the import command itself takes.
 
     A first look: [bold]lrgd bench ingest --events 20000 --runs 1[/]
     """

@@ -21,9 +21,10 @@ from typing import Any
 import psutil
 from sqlalchemy import func, select
 
-from lab.bench.commands import BenchFailed, PrivateGateway, Usage, run_measured
+from lab.bench.commands import BenchFailed, Usage, run_measured
 from lab.bench.load import Endpoint, Load
 from lab.servers.postgres import PrivatePostgres
+from lab.servers.processes import PrivateGateway
 from lab.servers.scratch import ScratchFolder
 from lab.servers.valkey import PrivateValkey
 from lab.shop.events import in_time_order, sample_users
@@ -57,12 +58,11 @@ class Plan:
     @property
     def steps(self) -> int:
         """How often `told` will be called."""
-        return 2 + self.runs * 4 * len(DATABASES)
+        return 3 + self.runs * 4 * len(DATABASES)
 
 
 def measure(plan: Plan, told: Told = lambda _step: None) -> tuple[dict[str, float], dict[str, Any]]:
     """Medians over the runs, and what they are made of. `told` hears each step as it begins."""
-    runs: list[_Run] = []
     with contextlib.ExitStack() as stack:
         cores = stack.enter_context(_on_cores(plan.cores))
         folder = stack.enter_context(ScratchFolder("lrgd-bench-", plan.folder)).path
@@ -71,10 +71,11 @@ def measure(plan: Plan, told: Told = lambda _step: None) -> tuple[dict[str, floa
         told("starting the servers")
         postgres = stack.enter_context(PrivatePostgres(DURABLE, folder=plan.folder))
         valkey = stack.enter_context(PrivateValkey())
-        for number, database in itertools.product(range(1, plan.runs + 1), DATABASES):
-            here = folder / f"{database}-{number}"
-            here.mkdir()
-            runs.append(_one_run(_Place(here, database, postgres, valkey), files, plan, told))
+        places = [_Place(folder, database, postgres, valkey) for database in DATABASES]
+        told("warming up")
+        for place in places:
+            place.import_(files.small, files.small_events)
+        runs = [_one_run(place, files, plan, told) for _ in range(plan.runs) for place in places]
         detail = {
             "plan": {**asdict(plan), "folder": str(plan.folder)},
             "machine": _machine(cores, plan.folder),

@@ -17,21 +17,35 @@ from typing import Self
 
 import redis
 
-from services.ports import free_port
+from lab.servers.tether import Account, start_tethered
+from services.ports import LOOPBACK, free_port
+from services.settings import PREFIX
 from services.storage.redis import HEARTBEAT
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
 
-class PrivateProcess(ABC):
-    """`lrgd …` with these settings (names as in the environment) and nobody else's."""
+LRGD = (sys.executable, "-m", "cli")
+OURSELVES = Account("keep", os.geteuid(), os.getegid())
 
-    def __init__(self, words: Sequence[str], settings: Mapping[str, str], log_file: Path) -> None:
-        self._command = [sys.executable, "-m", "cli", *words]
-        self._log_file = log_file
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("LRGD_")}
-        self._environment = {**inherited, **settings}
+
+def environment_of(settings: Mapping[str, object], bytecode: Path) -> dict[str, str]:
+    """Ours with these settings and no other: the caller's own are left out. `bytecode` keeps what
+    is compiled, whatever this environment says of that: a deployment compiles once, too."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    ours.pop("PYTHONDONTWRITEBYTECODE", None)
+    ours["PYTHONPYCACHEPREFIX"] = str(bytecode)
+    return ours | {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.items()}
+
+
+class PrivateProcess(ABC):
+    """`lrgd …` with these settings and nobody else's. Its log is in the folder."""
+
+    def __init__(self, words: Sequence[str], settings: Mapping[str, object], folder: Path) -> None:
+        self._command = [*LRGD, *words]
+        self._log_file = folder / f"{words[0]}.log"
+        self._environment = environment_of(settings, folder / "bytecode")
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -54,14 +68,7 @@ class PrivateProcess(ABC):
     def start(self) -> None:
         began = time.time()
         with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self._process = start_tethered(self._command, OURSELVES, self._environment, log)
         while not self.works(since=began):
             if self._process.poll() is not None or time.time() > began + START_SECONDS:
                 self.kill()
@@ -94,10 +101,10 @@ class PrivateProcess(ABC):
 class PrivateGateway(PrivateProcess):
     """On a free port, which it keeps when it is started again."""
 
-    def __init__(self, settings: Mapping[str, str], log_file: Path) -> None:
+    def __init__(self, settings: Mapping[str, object], folder: Path) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        super().__init__(["gateway"], {**settings, "LRGD_PORT": str(self.port)}, log_file)
+        self.url = f"http://{LOOPBACK}:{self.port}"
+        super().__init__(["gateway"], {**settings, "host": LOOPBACK, "port": self.port}, folder)
 
     def works(self, *, since: float) -> bool:  # noqa: ARG002
         try:
@@ -110,17 +117,15 @@ class PrivateGateway(PrivateProcess):
 class PrivateWorker(PrivateProcess):
     """A worker with beat inside; its metrics are served on `metrics_port`."""
 
-    def __init__(self, settings: Mapping[str, str], log_file: Path) -> None:
+    def __init__(self, settings: Mapping[str, object], folder: Path) -> None:
         self.metrics_port = free_port()
-        self._redis_url = settings["LRGD_REDIS_URL"]
+        self._redis_url = str(settings["redis_url"])
         super().__init__(
-            ["worker", "--beat"],
-            {**settings, "LRGD_WORKER_METRICS_PORT": str(self.metrics_port)},
-            log_file,
+            ["worker", "--beat"], {**settings, "worker_metrics_port": self.metrics_port}, folder
         )
 
     def works(self, *, since: float) -> bool:
         """A heartbeat has come through."""
         with contextlib.suppress(redis.RedisError), redis.Redis.from_url(self._redis_url) as client:
-            return float(client.get(HEARTBEAT) or 0) > since  # type: ignore[arg-type]
+            return float(client.get(HEARTBEAT) or 0) > since
         return False

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -58,6 +59,15 @@ FLAGS: Mapping[str, str | None] = {
     "--structured-outputs-config": '{"backend":"xgrammar","disable_any_whitespace":true}',
 }
 
+# The kernel ends the API server with us; its engine would live on, with all its memory. This waits
+# for the end of a pipe that only we hold open, which comes whatever ends us.
+_GUARD = """
+import contextlib, os, signal, sys
+sys.stdin.buffer.read()
+with contextlib.suppress(ProcessLookupError):
+    os.killpg(int(sys.argv[1]), signal.SIGKILL)
+"""
+
 
 class VllmFailed(RuntimeError):
     """The server did not start; the message carries the end of its log."""
@@ -85,6 +95,7 @@ class PrivateVllm:
         self._flags = {**FLAGS, **(flags or {})}
         self._start_seconds = start_seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._to_undo = ExitStack()
 
     def __enter__(self) -> Self:
@@ -130,6 +141,7 @@ class PrivateVllm:
                 process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 continue
+        self._dismiss_guard()
 
     def _start(self, folder: Path) -> None:
         python = self._environment / "bin" / "python"
@@ -144,6 +156,11 @@ class PrivateVllm:
                 {**_ENVIRONMENT, "PATH": os.defpath, "HOME": str(folder)},
                 log,
             )
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _GUARD, str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         while not self._is_ready():
             if self._process.poll() is not None:
                 raise VllmFailed(f"vLLM did not start. Its log ends:\n{self._said()}")
@@ -154,6 +171,14 @@ class PrivateVllm:
                     f"{self._said()}"
                 )
             time.sleep(_POLL_SECONDS)
+
+    def _dismiss_guard(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.kill()
+            guard.wait(_STOP_SECONDS)
+            assert guard.stdin is not None
+            guard.stdin.close()
 
     def _arguments(self) -> Sequence[str]:
         # `vllm serve` does not find its own distribution in the CPU build.

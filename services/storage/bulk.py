@@ -43,7 +43,8 @@ def coming_rows(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> Subquer
 
 
 def as_json(rows: Iterable[Mapping[str, Any]]) -> str:
-    return to_json([{POSITION: at, **row} for at, row in enumerate(rows)]).decode()
+    # A generator: thousands of dicts at once would set off the garbage collector.
+    return to_json({POSITION: at, **row} for at, row in enumerate(rows)).decode()
 
 
 def _unpacked(

@@ -140,7 +140,7 @@ def _outages_named() -> Iterator[None]:
     except Exception as error:
         if not _is_outage(error):
             raise
-        log.error("database_unavailable", error=type(error).__name__, detail=str(error))
+        log.warning("database_unavailable", error=type(error).__name__, detail=str(error))
         raise Unavailable(
             "the database does not answer; nothing was changed, try again",
             headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
@@ -203,6 +203,9 @@ def _prepare_sqlite(engine: AsyncEngine, timeout: float) -> None:
             "journal_mode=WAL",
             "synchronous=NORMAL",
             "foreign_keys=ON",
+            # Enough for the hot pages of a large catalog; fewer, longer checkpoints.
+            "cache_size=-16000",
+            "wal_autocheckpoint=4000",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from lab.servers.processes import PrivateGateway
 from lab.servers.valkey import PrivateValkey
@@ -73,14 +73,14 @@ async def test_an_accepted_event_survives_sigkill_of_the_gateway_and_counts_once
     kills: int, database_url: str, valkey: PrivateValkey, tmp_path: Path
 ) -> None:
     settings = {
-        "LRGD_DATABASE_URL": database_url,
-        "LRGD_REDIS_URL": valkey.address.state_url,
-        "LRGD_BROKER_URL": valkey.address.broker_url,
-        "LRGD_DATA_DIR": str(tmp_path),
-        "LRGD_RATE_LIMIT_PER_MINUTE": "0",
+        "database_url": database_url,
+        "redis_url": valkey.address.state_url,
+        "broker_url": valkey.address.broker_url,
+        "data_dir": str(tmp_path),
+        "rate_limit_per_minute": "0",
     }
     moments = random.Random(kills)
-    with PrivateGateway(settings, tmp_path / "gateway.log") as gateway:
+    with PrivateGateway(settings, tmp_path) as gateway:
         shop = Shop(gateway.url)
         clients = [asyncio.create_task(shop.send_until_stopped(n)) for n in range(CLIENTS)]
         for _ in range(kills):
@@ -98,10 +98,8 @@ async def test_an_accepted_event_survives_sigkill_of_the_gateway_and_counts_once
 
 
 async def _stored_events(database_url: str) -> list[str]:
-    async with contextlib.aclosing(
-        open_database(Settings(database_url=database_url))  # type: ignore[arg-type]
-    ) as database:
-        async with database.reading() as session:
-            stored = list(await session.scalars(select(Event.event_id)))
-            assert await session.scalar(select(func.count()).select_from(Event)) == len(stored)
-    return stored
+    async with (
+        contextlib.aclosing(open_database(Settings(database_url=database_url))) as database,
+        database.reading() as session,
+    ):
+        return list(await session.scalars(select(Event.event_id)))

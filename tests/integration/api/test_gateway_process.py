@@ -21,10 +21,10 @@ EVENT = {"event_id": "late", "user_id": "ada", "item_id": "lamp", "type": "purch
 @pytest.fixture
 def gateway_settings(database_url: str, valkey: PrivateValkey, tmp_path: Path) -> dict[str, str]:
     return {
-        "LRGD_DATABASE_URL": database_url,
-        "LRGD_REDIS_URL": valkey.address.state_url,
-        "LRGD_BROKER_URL": valkey.address.broker_url,
-        "LRGD_DATA_DIR": str(tmp_path),
+        "database_url": database_url,
+        "redis_url": valkey.address.state_url,
+        "broker_url": valkey.address.broker_url,
+        "data_dir": str(tmp_path),
     }
 
 
@@ -33,8 +33,8 @@ def gateway_settings(database_url: str, valkey: PrivateValkey, tmp_path: Path) -
 async def test_a_stopping_gateway_finishes_what_is_in_flight(
     gateway_settings: dict[str, str], services: Services, tmp_path: Path, processes: str
 ) -> None:
-    settings = {**gateway_settings, "LRGD_GATEWAY_PROCESSES": processes}
-    with PrivateGateway(settings, tmp_path / "gateway.log") as gateway:
+    settings = {**gateway_settings, "gateway_processes": processes}
+    with PrivateGateway(settings, tmp_path) as gateway:
         async with httpx2.AsyncClient(base_url=gateway.url, timeout=20) as http:
             async with services.database.engine.begin() as holding:
                 await holding.execute(text("LOCK TABLE events IN ACCESS EXCLUSIVE MODE"))
@@ -53,8 +53,8 @@ async def test_a_stopping_gateway_finishes_what_is_in_flight(
 async def test_processes_of_one_gateway_add_up_in_its_metrics(
     gateway_settings: dict[str, str], tmp_path: Path
 ) -> None:
-    settings = {**gateway_settings, "LRGD_GATEWAY_PROCESSES": "2"}
-    with PrivateGateway(settings, tmp_path / "gateway.log") as gateway:
+    settings = {**gateway_settings, "gateway_processes": "2"}
+    with PrivateGateway(settings, tmp_path) as gateway:
         for _ in range(20):
             async with httpx2.AsyncClient(base_url=gateway.url) as http:  # a new connection each
                 assert (await http.get("/items")).status_code == 200

@@ -38,17 +38,17 @@ def own_valkey() -> Iterator[PrivateValkey]:
 @pytest.fixture
 def worker_settings(database_url: str, own_valkey: PrivateValkey, tmp_path: Path) -> dict[str, str]:
     return {
-        "LRGD_DATABASE_URL": database_url,
-        "LRGD_REDIS_URL": own_valkey.address.state_url,
-        "LRGD_BROKER_URL": own_valkey.address.broker_url,
-        "LRGD_DATA_DIR": str(tmp_path),
-        "LRGD_HEARTBEAT_SECONDS": "0.5",
+        "database_url": database_url,
+        "redis_url": own_valkey.address.state_url,
+        "broker_url": own_valkey.address.broker_url,
+        "data_dir": str(tmp_path),
+        "heartbeat_seconds": "0.5",
     }
 
 
 @pytest.fixture
 def worker(worker_settings: dict[str, str], tmp_path: Path) -> Iterator[PrivateWorker]:
-    with PrivateWorker(worker_settings, tmp_path / "worker.log") as worker:
+    with PrivateWorker(worker_settings, tmp_path) as worker:
         yield worker
 
 
