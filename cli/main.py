@@ -110,6 +110,17 @@ def settings(
     Console().print(table)
 
 
+@app.command()
+def doctor(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask the model server for everything it may be asked for, and say what each lack costs."""
+    from cli.doctor import examine  # noqa: PLC0415
+
+    examine(as_json=as_json)
+
+
 def main() -> None:
     """Run the command line; what we say on purpose is said in one plain line."""
     try:

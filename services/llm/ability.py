@@ -47,8 +47,8 @@ COST = {
     Ability.TOKENIZE: "labels cannot be asserted to be one token, label_logprobs cannot be used, "
     "and prompts cannot be cut to fit before they are sent",
     Ability.BATCH: "r permutations of a list are r requests",
-    Ability.PRIORITY: "on the server, live requests wait their turn behind learning rounds; only "
-    "our own queue lets them pass",
+    Ability.PRIORITY: "unless the server orders by priority, live requests wait there behind "
+    "learning rounds; our own queue lets them pass in any case",
     Ability.CACHED_TOKENS: "what the prefix cache saves is not known, so budgets count cached "
     "tokens as if they were computed",
     Ability.THINKING_SWITCH: "none, if the model does not think before it answers; if it does, "

@@ -38,7 +38,7 @@ from services.observability.metrics import LlmRetryLabels, Metrics, NoLabels
 log = get_logger(__name__)
 
 _QUOTED_CHARACTERS = 300
-_OVERFLOW = ("context length", "context_length", "maximum context", "context window")
+_OVERFLOW = ("input_tokens", "context length", "context_length", "context window")
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ def _content_or_error(answer: httpx2.Response, path: str, config: ServerConfig) 
         raise ModelRefused(f"the model server refuses our key ({status}): see LRGD_LLM_API_KEY")
     if status == 404 and (parameter == "model" or config.model in message):
         raise WrongModel(f"the model server does not serve {config.model!r}: see LRGD_LLM_MODEL")
-    if parameter == "input_tokens" or any(words in message.lower() for words in _OVERFLOW):
+    if any(words in f"{parameter} {message}".lower() for words in _OVERFLOW):
         raise ContextOverflow(f"the prompt is too long for the model: {message}")
     raise ModelRefused(f"the model server refused {path} ({status}): {message}")
 

@@ -61,11 +61,11 @@ class Findings:
             return LabelSource.EXACT
         return LabelSource.TOP if self.top_logprobs else LabelSource.NONE
 
+    def outcome(self, ability: Ability) -> Outcome:
+        return next(seen.outcome for seen in self.observations if seen.ability is ability)
+
     def has(self, ability: Ability) -> bool:
-        return any(
-            seen.ability is ability and seen.outcome is Outcome.HONORED
-            for seen in self.observations
-        )
+        return self.outcome(ability) is Outcome.HONORED
 
     def keeps_to(self, constraint: Constraint) -> bool:
         return self.has(constraint.ability)
@@ -81,7 +81,7 @@ class Findings:
         fields: dict[str, Any] = dict(turn(with_lead=with_lead))
         if self.thinking_switches:
             fields["chat_template_kwargs"] = dict.fromkeys(self.thinking_switches, False)
-        if priority is not Priority.LIVE and self.has(Ability.PRIORITY):
+        if priority is not Priority.LIVE and self.outcome(Ability.PRIORITY) is not Outcome.REFUSED:
             fields["priority"] = int(priority)
         return fields
 

@@ -27,12 +27,17 @@ async def find_labels(
     if not engine.capabilities.has(Ability.TOKENIZE):
         return Labels(tuple(texts[:MAX_LABELS]), None)
     before = await model.tokenize(chat, terms)
+
+    async def with_label(text: str) -> tuple[int, ...]:
+        if engine.capabilities.has(Ability.PREFILL):
+            return await model.tokenize(replace(chat, lead=chat.lead + text), terms)
+        # Then the label begins the answer, right behind the template's own last token.
+        return before + await model.tokenize(text, terms)
+
     found: dict[int, str] = {}
     for start in range(0, len(texts), _AT_ONCE):
         group = texts[start : start + _AT_ONCE]
-        tokenized = await asyncio.gather(
-            *(model.tokenize(replace(chat, lead=chat.lead + text), terms) for text in group)
-        )
+        tokenized = await asyncio.gather(*map(with_label, group))
         for text, after in zip(group, tokenized, strict=True):
             if after[:-1] == before:
                 found.setdefault(after[-1], text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.llm.chat import Chat
 from services.llm.errors import MalformedAnswer, ModelError
@@ -104,4 +104,4 @@ class MeasuredModel:
 
 @dataclass
 class _Spent:
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)

@@ -75,8 +75,8 @@ _JSON = JsonSchema(
     }
 )
 _CONSTRAINED_TOKENS = 32
-# Longer than a block of any prefix cache in use.
-_LONG = Chat((Message("user", "The same words once more, please. " * 60),))
+# Longer than a block of the usual prefix caches, shorter than a small context.
+_LONG = Chat((Message("user", "The same words once more, please. " * 32),))
 _TOKENIZER_SAMPLE = Chat(
     (Message("system", "Ärger, 中文, 🙂\t\n"), Message("user", "1234567890 SR [17] the THE The"))
 )
@@ -124,6 +124,7 @@ class _Probe:
                 await self._priority(),
                 await self._cached_tokens(),
                 thinking,
+                Observation(Ability.TITLE_LIKELIHOOD, Outcome.UNTESTED, "not over HTTP"),
             ),
             top_logprobs=top,
             tokens_by_id=by_id,
@@ -226,6 +227,12 @@ class _Probe:
         if isinstance(answer, str):
             return Observation(constraint.ability, Outcome.REFUSED, answer)
         text = answer.choices[0].message.content or ""
+        if isinstance(constraint, JsonSchema) and _pads(text):
+            detail = (
+                f"by {field}, with white space in plenty: start vLLM with "
+                """--structured-outputs-config '{"disable_any_whitespace": true}'"""
+            )
+            return Observation(constraint.ability, Outcome.HONORED, detail)
         if _keeps_to(text, constraint):
             return Observation(constraint.ability, Outcome.HONORED, f"by {field}")
         return Observation(constraint.ability, Outcome.IGNORED, f"{field}: it wrote {text[:40]!r}")
@@ -267,11 +274,11 @@ class _Probe:
         answer = await self._ask(_HELLO, one_token(temperature=1.0, extended=False) | asked)
         if isinstance(answer, str):
             return Observation(Ability.PRIORITY, Outcome.REFUSED, answer)
+        # vLLM accepts it under any policy, and only a crowd would show whether it matters.
         return Observation(
             Ability.PRIORITY,
-            Outcome.HONORED,
-            "accepted; whether it changes the order cannot be seen from outside: start vLLM with "
-            "--scheduling-policy priority",
+            Outcome.UNTESTED,
+            "accepted, which says nothing: start vLLM with --scheduling-policy priority",
         )
 
     async def _cached_tokens(self) -> Observation:
@@ -345,6 +352,16 @@ def _keeps_to(text: str, constraint: Constraint) -> bool:
     except ValueError:
         return False
     return isinstance(answer, dict) and answer.get("qzx") in ("q7", "q8")
+
+
+def _pads(text: str) -> bool:
+    """Whether it keeps to the schema, but did not come to an end for all its white space."""
+    compact = re.sub(r"\s", "", text)
+    return (
+        compact != text
+        and len(compact) >= len('{"qzx"')
+        and any(f'{{"qzx":"{value}"}}'.startswith(compact) for value in ("q7", "q8"))
+    )
 
 
 def _base_name(path: str) -> str:

@@ -129,7 +129,8 @@ class VllmModel:
         source = LabelSource.TOP if labels.token_ids is None else found.label_source
         fields = _label_fields(found, source, labels)
         answers = await self._ask(found, chats, fields, terms)
-        keys = written_as(labels, by_id=source is LabelSource.EXACT or found.tokens_by_id)
+        by_id = source is LabelSource.EXACT or found.tokens_by_id
+        keys = written_as(labels, by_id=by_id)
         rows = [_row(choice, keys, source) for answer in answers for choice in answer.choices]
         usage = _total(answer.usage for answer in answers)
         if usage.completion > len(chats):
@@ -280,7 +281,7 @@ def _label_fields(found: Findings, source: LabelSource, labels: Labels) -> dict[
     if source is LabelSource.TOP and found.top_logprobs:
         # At temperature 0 the token that is drawn is the first of the list, not one more.
         return one_token(temperature=0.0, extended=extended) | top_label_fields(
-            found.top_logprobs, by_id=found.tokens_by_id
+            found.top_logprobs, by_id=found.tokens_by_id and labels.token_ids is not None
         )
     raise AbilityMissing(
         Ability.LABEL_LOGPROBS, "the model server reports no log-probs: use the generate mode"
@@ -295,8 +296,10 @@ def _row(choice: AnswerChoice, wanted: Sequence[str], source: LabelSource) -> La
             Flaw.MISSING_LABELS,
             f"{len(unseen)} of {len(wanted)} labels have no log-prob in the answer",
         )
-    if not reported:
-        raise MalformedAnswer(Flaw.MISSING_LABELS, "the answer has no log-probs")
+    if len(unseen) == len(wanted):
+        raise MalformedAnswer(
+            Flaw.MISSING_LABELS, "none of the labels is among the likeliest tokens of the server"
+        )
     bound = min(reported.values())
     return LabelRow(tuple(reported.get(key, bound) for key in wanted), unseen)
 
