@@ -48,6 +48,7 @@ def model_server() -> Iterator[str]:
 async def test_the_model_server_must_serve_the_configured_model(
     opened_services: ServicesFactory,
     model_server: str,
+    *,
     model: str,
     key: str,
     ready: bool,
