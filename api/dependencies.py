@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Path, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BeforeValidator
 
+from api.middleware import ENCODED_SLASH
 from services.access.keys import ANYBODY, Caller, Scope
 from services.bootstrap import Services
-from services.errors import Forbidden, RateLimited, Unauthenticated
+from services.catalog.inputs import Id
+from services.errors import Forbidden, RateLimited, Unauthenticated, UnsupportedMediaType
 from services.settings import Auth
 
 # Errors that any route behind a key may answer with.
@@ -47,13 +50,29 @@ def caller_with(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     return admitted
 
 
+async def json_body(request: Request) -> bytes:
+    """The body as it came. Its type must be said: a page of a stranger can make a browser send
+    plain text here without asking, but not JSON."""
+    given = media_type_of(request)
+    if given != "application/json":
+        raise UnsupportedMediaType("send JSON as `Content-Type: application/json`")
+    return await request.body()
+
+
+def media_type_of(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+JsonBody = Annotated[bytes, Depends(json_body)]
+
+PathId = Annotated[Id, BeforeValidator(lambda text: str(text).replace(ENCODED_SLASH, "/")), Path()]
+
+
 async def _identified(
     request: Request, services: Services, credentials: HTTPAuthorizationCredentials | None
 ) -> Caller:
     if services.settings.auth is Auth.OFF:
         return Caller(request.client.host if request.client else "unknown", ANYBODY)
     if credentials is None:
-        raise Unauthenticated(
-            "send `Authorization: Bearer <key>`", headers={"WWW-Authenticate": "Bearer"}
-        )
+        raise Unauthenticated("send `Authorization: Bearer <key>` (`lrgd keys create` makes one)")
     return await services.keys.caller_of(credentials.credentials)

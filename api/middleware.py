@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 import uuid
+from urllib.parse import unquote
 
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import problem
+from api.problems import problem, unexpected
 from services.errors import TooLarge
 from services.observability.logging import get_logger
 from services.observability.metrics import Metrics, NoLabels, ResponseLabels, RouteLabels
@@ -20,6 +22,10 @@ ACCEPTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # Probes and scrapes come every few seconds and would drown what matters.
 QUIET_ROUTES = {"/healthz", "/readyz", "/metrics"}
+
+CLIENT_HUNG_UP = 499  # nobody reads it: it is for the log and the metrics
+# Stands for a slash in an id until a route has matched. Half a surrogate pair, so no id has one.
+ENCODED_SLASH = "\udc2f"
 
 log = get_logger(__name__)
 
@@ -37,13 +43,14 @@ class Observed:
             return
         request_id = _request_id(scope)
         scope["request_id"] = request_id
+        scope["path"] = _path_with_whole_ids(scope)
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        status = 500
+        status, answering = 500, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answering
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answering = message["status"], True
                 message["headers"] = [
                     *message.get("headers", ()),
                     (REQUEST_ID.encode(), request_id.encode()),
@@ -54,6 +61,14 @@ class Observed:
         self.metrics.http_in_flight.add(NoLabels(), 1)
         try:
             await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = CLIENT_HUNG_UP
+        except Exception:
+            log.exception("unexpected_error")
+            if answering:
+                raise  # breaks the connection, so that nobody takes half an answer for a whole one
+            response = await unexpected(Request(scope))
+            await response(scope, receive, send_with_id)
         finally:
             self.metrics.http_in_flight.add(NoLabels(), -1)
             self._tell(scope, status, time.perf_counter() - began)
@@ -68,6 +83,10 @@ class Observed:
             log.info(
                 "request", method=method, route=route, status=status, ms=round(seconds * 1000, 2)
             )
+
+
+class _BodyTooLarge(Exception):
+    """More has come than the limit allows."""
 
 
 class BodyLimit:
@@ -87,16 +106,27 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
             return
         received = 0
+        answering = False
 
         async def receive_counting() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
             if received > self.max_bytes:
-                raise TooLarge(self._advice())
+                raise _BodyTooLarge
             return message
 
-        await self.app(scope, receive_counting, send)
+        async def send_unless_too_large(message: Message) -> None:
+            """What the app makes of a body that was cut off is not the caller's answer."""
+            nonlocal answering
+            if answering or received <= self.max_bytes:
+                answering = True
+                await send(message)
+
+        with contextlib.suppress(_BodyTooLarge):
+            await self.app(scope, receive_counting, send_unless_too_large)
+        if received > self.max_bytes and not answering:
+            await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = problem(
@@ -114,6 +144,16 @@ class BodyLimit:
             f"a body may have {self.max_bytes} bytes (LRGD_MAX_BODY_BYTES): "
             f"send fewer rows, or stream JSONL to {self.streams}"
         )
+
+
+def _path_with_whole_ids(scope: Scope) -> str:
+    """The path as the routes should see it. The server has decoded it, so that a slash in an id,
+    sent as %2F, could not be told from one between the parts of the path."""
+    path: str = scope["path"]
+    raw: bytes = scope.get("raw_path") or b""
+    if b"%2f" not in raw.lower():
+        return path
+    return ENCODED_SLASH.join(map(unquote, re.split("%2F", raw.decode("latin-1"), flags=re.I)))
 
 
 def _request_id(scope: Scope) -> str:

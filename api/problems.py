@@ -12,11 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from services.errors import InvalidRequest, PublicError
-from services.observability.logging import get_logger
 
 MEDIA_TYPE = "application/problem+json"
-
-log = get_logger(__name__)
 
 
 class FieldProblem(BaseModel):
@@ -58,7 +55,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PublicError, _public)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 def problem(
@@ -119,21 +115,37 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    """What the framework itself refuses: an unknown path, a wrong method."""
+    """What the framework itself refuses: an unknown path, a wrong method, an unreadable body."""
     assert isinstance(error, HTTPException)
     words = str(error.detail)
+    if error.status_code == 400:
+        found = FieldProblem(pointer="/body", detail="cannot be read as JSON")
+        return await _public(request, InvalidRequest("send a JSON document", errors=[found]))
     return problem(
         request,
         status=error.status_code,
         code=words.lower().replace(" ", "_"),
         title=words,
-        detail=f"{request.method} {request.url.path}: see /docs for what exists",
-        headers=dict(error.headers or {}),
+        detail=f"{request.method} {_path_as_sent(request)}: see /docs for what exists",
+        headers={**(error.headers or {}), **_allowed(request, error.status_code)},
     )
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("unexpected_error", exc_info=error)
+def _allowed(request: Request, status: int) -> dict[str, str]:
+    """Every method of the path: the framework names those of one route, and a path has several."""
+    path = getattr(request.scope.get("route"), "path", None)
+    methods = request.app.openapi()["paths"].get(path, {})
+    if status != 405 or not methods:
+        return {}
+    return {"Allow": ", ".join(sorted(method.upper() for method in methods))}
+
+
+def _path_as_sent(request: Request) -> str:
+    raw: bytes = request.scope.get("raw_path") or b""
+    return raw.decode("ascii", "replace")
+
+
+async def unexpected(request: Request) -> Response:
     return await _public(
         request, PublicError("this is our fault: report it with the request_id of this reply")
     )

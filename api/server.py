@@ -7,6 +7,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from services.bootstrap import refuse_to_start_if_wrong
 from services.observability.logging import configure_logging
 from services.settings import Settings, load_settings
 
@@ -19,6 +20,7 @@ def app() -> FastAPI:
 
 
 def serve(settings: Settings) -> None:
+    refuse_to_start_if_wrong(settings)
     uvicorn.run(
         "api.server:app",
         factory=True,

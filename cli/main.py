@@ -14,6 +14,7 @@ from rich.table import Table
 
 from cli import bench, keys, lab, transfers
 from services.errors import LrgdError
+from services.observability.logging import log_nothing_but_errors
 from services.settings import PREFIX, Settings, load_settings, masked
 
 OURS = {"api", "cli", "lab", "services", "worker"}
@@ -123,6 +124,7 @@ def doctor(
 
 def main() -> None:
     """Run the command line; what we say on purpose is said in one plain line."""
+    log_nothing_but_errors()
     try:
         app()
     except LrgdError as error:

@@ -7,9 +7,10 @@ import contextlib
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, BinaryIO, Self
 
 import typer
 from rich.console import Console
@@ -118,7 +119,7 @@ async def _write(settings: Settings, kind: Kind, file: Path | None) -> None:
     lines = 0
     try:
         with contextlib.ExitStack() as stack:
-            out = stack.enter_context(file.open("wb")) if file else sys.stdout.buffer
+            out = stack.enter_context(_replacing(file)) if file else sys.stdout.buffer
             progress = stack.enter_context(_progress(Console(stderr=True)))
             task = progress.add_task(f"export {kind}", total=None, rows=0)
             async for page in exported(database, kind):
@@ -127,6 +128,22 @@ async def _write(settings: Settings, kind: Kind, file: Path | None) -> None:
                 progress.update(task, rows=lines)
     finally:
         await database.aclose()
+
+
+@contextlib.contextmanager
+def _replacing(file: Path) -> Iterator[BinaryIO]:
+    """The file as it will be: an export that breaks off leaves the last one as it was."""
+    if file.exists() and not file.is_file():  # a pipe
+        with file.open("wb") as out:
+            yield out
+        return
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("wb") as out:
+            yield out
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class _Refusals:

@@ -63,6 +63,12 @@ def redis_urls(settings: Settings) -> RedisUrls:
     return RedisUrls(address.state_url, address.broker_url)
 
 
+def refuse_to_start_if_wrong(settings: Settings) -> None:
+    """What only the parts can judge, judged before a server begins to start them."""
+    redis_urls(settings)
+    PositiveEvents.parse(settings.positive_events)
+
+
 @contextlib.asynccontextmanager
 async def open_catalog(settings: Settings) -> AsyncIterator[Catalog]:
     """The catalog alone, for commands that work beside a gateway or without one."""

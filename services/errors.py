@@ -64,6 +64,9 @@ class UnsupportedMediaType(PublicError):
 class Unauthenticated(PublicError):
     status, code, title = 401, "unauthenticated", "An API key is needed"
 
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
 
 class Forbidden(PublicError):
     status, code, title = 403, "forbidden", "The API key lacks the scope"

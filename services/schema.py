@@ -24,15 +24,15 @@ def metadata() -> MetaData:
 async def upgrade(database: Database, revision: str = "head") -> None:
     """Bring the schema to a revision; two at a time wait for each other."""
     async with database.migrating() as connection:
-        await connection.run_sync(lambda sync: command.upgrade(_alembic(sync), revision))
+        await connection.run_sync(lambda sync: command.upgrade(alembic_config(sync), revision))
 
 
 async def downgrade(database: Database, revision: str) -> None:
     async with database.migrating() as connection:
-        await connection.run_sync(lambda sync: command.downgrade(_alembic(sync), revision))
+        await connection.run_sync(lambda sync: command.downgrade(alembic_config(sync), revision))
 
 
-def _alembic(connection: Connection) -> Config:
+def alembic_config(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection

@@ -1,9 +1,10 @@
-"""Real servers for all tests: one PostgreSQL and one Valkey per session, fresh databases in them."""
+"""Real servers for all tests: one PostgreSQL and one Valkey, and fresh databases in them."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 import pytest_socket
+import structlog
 from fastapi import FastAPI
 
 from api.app import create_app
@@ -19,9 +21,9 @@ from lab.servers.postgres import PrivatePostgres
 from lab.servers.valkey import PrivateValkey
 from services.bootstrap import Services, open_services
 from services.observability.metrics import Metrics
+from services.schema import upgrade
 from services.settings import Settings
 from services.storage.database import Database
-from services.schema import upgrade
 
 TEMPLATE = "template_lrgd"
 DIALECTS = ("sqlite", "postgresql")
@@ -35,11 +37,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in os.environ:
         if name.startswith("LRGD_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plain_logs() -> None:
+    """Through the standard library, where pytest catches them."""
+    structlog.configure(
+        processors=[structlog.stdlib.render_to_log_kwargs],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery.signals import setup_logging
 
+from services.bootstrap import refuse_to_start_if_wrong
 from services.observability.logging import configure_logging
 from services.observability.metrics import serve_shared_metrics
 from services.settings import Deployment, Settings
@@ -18,6 +19,7 @@ NICENESS = 10
 
 
 def serve_worker(settings: Settings, *, with_beat: bool) -> None:
+    refuse_to_start_if_wrong(settings)
     _own_logging(settings, "worker")
     if settings.deployment is Deployment.LOCAL:
         os.nice(NICENESS)
@@ -39,6 +41,7 @@ def serve_worker(settings: Settings, *, with_beat: bool) -> None:
 
 def serve_beat(settings: Settings) -> None:
     """Beat alone: exactly one per deployment, beside any number of workers."""
+    refuse_to_start_if_wrong(settings)
     _own_logging(settings, "beat")
     make_worker_app(settings).start(["beat", f"--loglevel={settings.log_level}"])
 

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, status
+from fastapi import APIRouter, Depends, Query, status
 
-from api.dependencies import ACCESS_ERRORS, Provided, caller_with
+from api.dependencies import ACCESS_ERRORS, JsonBody, PathId, Provided, caller_with
 from api.pages import Cursor, EventKey, IdKey, Limit, Page, decode_cursor, encode_cursor
 from api.problems import documented
 from api.rows import BatchReport, one_or_many, read_batch
 from api.schemas import EventOut, ItemOut, UserOut
 from services.access.keys import Scope
-from services.catalog.inputs import Id, Kind, Label, NewEvent, NewItem, NewUser
+from services.catalog.inputs import Kind, Label, NewEvent, NewItem, NewUser
 from services.catalog.repository import CatalogRepository
-from services.errors import InvalidRequest, MalformedCursor, NotFound, TooLarge, Unavailable
+from services.errors import (
+    InvalidRequest,
+    MalformedCursor,
+    NotFound,
+    TooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+)
 
 router = APIRouter(
     tags=["catalog"],
     dependencies=[Depends(caller_with(Scope.INGEST))],
     responses=documented(InvalidRequest, Unavailable, *ACCESS_ERRORS),
 )
+
+BODY_ERRORS = (TooLarge, UnsupportedMediaType)
 
 ITEM = {
     "item_id": "item-1",
@@ -37,19 +46,15 @@ EVENT = {
     "occurred_at": "2026-01-02T03:04:05Z",
 }
 
-ItemId = Annotated[Id, Path()]
-UserId = Annotated[Id, Path()]
-
-
 # --- items -----------------------------------------------------------------------------------
 
 
 @router.post(
-    "/items", responses=documented(TooLarge), openapi_extra=one_or_many(NewItem, example=ITEM)
+    "/items", responses=documented(*BODY_ERRORS), openapi_extra=one_or_many(NewItem, example=ITEM)
 )
-async def upsert_items(request: Request, services: Provided) -> BatchReport:
+async def upsert_items(body: JsonBody, services: Provided) -> BatchReport:
     """Store one item or many. An item that exists is replaced as a whole."""
-    batch = read_batch(await request.body(), NewItem, max_rows=services.settings.max_batch_rows)
+    batch = read_batch(body, NewItem, max_rows=services.settings.max_batch_rows)
     return await batch.store(Kind.ITEMS, services.metrics, services.catalog.upsert_items)
 
 
@@ -74,7 +79,7 @@ async def list_items(
 
 
 @router.get("/items/{item_id}", responses=documented(NotFound))
-async def get_item(item_id: ItemId, services: Provided) -> ItemOut:
+async def get_item(item_id: PathId, services: Provided) -> ItemOut:
     async with services.database.reading() as session:
         item = await CatalogRepository(session).item(item_id)
     if item is None:
@@ -85,7 +90,7 @@ async def get_item(item_id: ItemId, services: Provided) -> ItemOut:
 @router.delete(
     "/items/{item_id}", status_code=status.HTTP_204_NO_CONTENT, responses=documented(NotFound)
 )
-async def delete_item(item_id: ItemId, services: Provided) -> None:
+async def delete_item(item_id: PathId, services: Provided) -> None:
     """Delete an item and the events that name it. To keep them, hide the item instead."""
     if not await services.database.write(
         lambda session: CatalogRepository(session).delete_item(item_id)
@@ -97,11 +102,11 @@ async def delete_item(item_id: ItemId, services: Provided) -> None:
 
 
 @router.post(
-    "/users", responses=documented(TooLarge), openapi_extra=one_or_many(NewUser, example=USER)
+    "/users", responses=documented(*BODY_ERRORS), openapi_extra=one_or_many(NewUser, example=USER)
 )
-async def upsert_users(request: Request, services: Provided) -> BatchReport:
+async def upsert_users(body: JsonBody, services: Provided) -> BatchReport:
     """Store one user or many. A user who exists is replaced as a whole; events stay."""
-    batch = read_batch(await request.body(), NewUser, max_rows=services.settings.max_batch_rows)
+    batch = read_batch(body, NewUser, max_rows=services.settings.max_batch_rows)
     return await batch.store(Kind.USERS, services.metrics, services.catalog.upsert_users)
 
 
@@ -120,7 +125,7 @@ async def list_users(
 
 
 @router.get("/users/{user_id}", responses=documented(NotFound))
-async def get_user(user_id: UserId, services: Provided) -> UserOut:
+async def get_user(user_id: PathId, services: Provided) -> UserOut:
     async with services.database.reading() as session:
         user = await CatalogRepository(session).user(user_id)
     if user is None:
@@ -130,7 +135,7 @@ async def get_user(user_id: UserId, services: Provided) -> UserOut:
 
 @router.get("/users/{user_id}/events", responses=documented(MalformedCursor))
 async def list_events_of(
-    user_id: UserId, services: Provided, limit: Limit = 100, cursor: Cursor = None
+    user_id: PathId, services: Provided, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[EventOut]:
     """A user's events, newest first."""
     before = decode_cursor(cursor, EventKey)
@@ -146,7 +151,7 @@ async def list_events_of(
 @router.delete(
     "/users/{user_id}", status_code=status.HTTP_204_NO_CONTENT, responses=documented(NotFound)
 )
-async def delete_user(user_id: UserId, services: Provided) -> None:
+async def delete_user(user_id: PathId, services: Provided) -> None:
     """Delete every trace of a user."""
     if not await services.database.write(
         lambda session: CatalogRepository(session).delete_user(user_id)
@@ -158,18 +163,20 @@ async def delete_user(user_id: UserId, services: Provided) -> None:
 
 
 @router.post(
-    "/events", responses=documented(TooLarge), openapi_extra=one_or_many(NewEvent, example=EVENT)
+    "/events",
+    responses=documented(*BODY_ERRORS),
+    openapi_extra=one_or_many(NewEvent, example=EVENT),
 )
-async def record_events(request: Request, services: Provided) -> BatchReport:
+async def record_events(body: JsonBody, services: Provided) -> BatchReport:
     """Record one event or many. The same `event_id` counts once, however often it is sent."""
-    batch = read_batch(await request.body(), NewEvent, max_rows=services.settings.max_batch_rows)
+    batch = read_batch(body, NewEvent, max_rows=services.settings.max_batch_rows)
     return await batch.store(Kind.EVENTS, services.metrics, services.catalog.record)
 
 
 @router.delete(
     "/events/{event_id}", status_code=status.HTTP_204_NO_CONTENT, responses=documented(NotFound)
 )
-async def delete_event(event_id: Annotated[Id, Path()], services: Provided) -> None:
+async def delete_event(event_id: PathId, services: Provided) -> None:
     if not await services.database.write(
         lambda session: CatalogRepository(session).delete_event(event_id)
     ):

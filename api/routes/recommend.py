@@ -11,7 +11,7 @@ from api.dependencies import ACCESS_ERRORS, Provided, caller_with
 from api.problems import documented
 from services.access.keys import Scope
 from services.catalog.inputs import Id
-from services.errors import InvalidRequest, Unavailable
+from services.errors import InvalidRequest, TooLarge, Unavailable
 from services.recommendations.recommend import Source
 
 router = APIRouter(
@@ -31,7 +31,9 @@ class RecommendIn(BaseModel):
         (), description="Items an anonymous user has taken, oldest first."
     )
     candidates: Annotated[tuple[Id, ...], Field(min_length=2, max_length=128)] | None = Field(
-        None, description="Rank these items and no others."
+        None,
+        description="Rank these items and no others.",
+        json_schema_extra={"uniqueItems": True},
     )
     k: int = Field(10, ge=1, le=100)
     exclude_seen: bool = Field(True, description="Leave out what the user has already met.")
@@ -57,7 +59,7 @@ class RecommendOut(BaseModel):
     degraded: bool = Field(description="true: no language model had a part in this list.")
 
 
-@router.post("/recommend")
+@router.post("/recommend", responses=documented(TooLarge))
 async def recommend(wanted: RecommendIn, services: Provided) -> RecommendOut:
     """The best next items for a user, best first."""
     given = await services.recommender.recommend(

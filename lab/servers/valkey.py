@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import time
-from types import TracebackType
 from typing import Self
 
 import redis
@@ -26,12 +25,7 @@ class PrivateValkey:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     @property

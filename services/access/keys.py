@@ -14,11 +14,12 @@ from enum import StrEnum
 
 from services.access.models import ApiKey
 from services.access.repository import ApiKeyRepository
-from services.errors import NotFound, Unauthenticated
+from services.errors import InvalidRequest, NotFound, Unauthenticated
 from services.storage.database import Database
 
 MARK = "lrgd"
 MOST_CACHED = 10_000
+LONGEST_NAME = 200
 
 
 class Scope(StrEnum):
@@ -49,6 +50,8 @@ class ApiKeys:
 
     async def create(self, name: str, scopes: Collection[Scope]) -> str:
         """A new key. Its text is returned here and can never be shown again."""
+        if not (1 <= len(name) <= LONGEST_NAME and name.isprintable()):
+            raise InvalidRequest(f"a key's name has 1 to {LONGEST_NAME} printable characters")
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         key = ApiKey(
             key_id=key_id,
@@ -87,7 +90,7 @@ class ApiKeys:
         mark, _, rest = text.partition("_")
         key_id, _, secret = rest.partition("_")
         key = None
-        if mark == MARK and secret:
+        if mark == MARK and secret and key_id.isalnum():
             async with self.database.reading() as session:
                 key = await ApiKeyRepository(session).get(key_id)
         # The digest is compared even without a key, so that the time taken tells nothing.

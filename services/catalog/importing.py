@@ -21,6 +21,7 @@ from services.catalog.catalog import Catalog, RowResult, RowStatus
 from services.catalog.inputs import Kind, NewEvent, NewItem, NewUser
 from services.catalog.loaders import BadLine, Format, Line, Position, detect, read
 from services.catalog.repository import CatalogRepository
+from services.errors import Conflict
 
 BATCH_LINES = 5000
 
@@ -64,8 +65,8 @@ class Import:
         fields = ImportState.__dataclass_fields__
         return cls(catalog, ImportState(**{name: getattr(stored, name) for name in fields}))
 
-    def start_over(self) -> None:
-        self.state = ImportState(self.state.import_id)
+    async def start_over(self) -> None:
+        await self._move_to(ImportState(self.state.import_id))
 
     async def bring(self, lines: Sequence[Line]) -> list[Refusal]:
         """Commit a batch of consecutive lines; those that did not land come back with reasons."""
@@ -75,9 +76,12 @@ class Import:
 
     async def finish(self) -> None:
         """Call when the last line has been brought: what follows a commit of events follows now."""
-        self.state = replace(self.state, finished=True)
-        await self._catalog.database.write(lambda session: self._save(session, self.state))
+        await self._move_to(replace(self.state, finished=True))
         await self._catalog.announce_positives()
+
+    async def _move_to(self, state: ImportState) -> None:
+        await self._catalog.database.write(lambda session: self._save(session, state))
+        self.state = state
 
     async def _store(self, session: AsyncSession, lines: Sequence[Line]) -> dict[int, RowResult]:
         """Items and users first: the events of the same batch may name them."""
@@ -96,9 +100,13 @@ class Import:
         return results
 
     async def _save(self, session: AsyncSession, state: ImportState) -> None:
-        await CatalogRepository(session).save_import(
-            {**asdict(state), "updated_at": datetime.now(UTC)}
-        )
+        """Two that bring the same lines, as when a retry overtakes the broken upload, would count
+        what the other brought as duplicates: the second one stops."""
+        values = {**asdict(state), "updated_at": datetime.now(UTC)}
+        if not await CatalogRepository(session).save_import(values, after=self.state.lines):
+            raise Conflict(
+                f"the import {state.import_id} is going on elsewhere: wait a moment and try again"
+            )
 
     def _after(
         self, lines: Sequence[Line], results: dict[int, RowResult]
@@ -141,7 +149,7 @@ async def import_file(
     if run.state.finished:
         if not again:
             return run.state
-        run.start_over()
+        await run.start_over()
     if format is None:
         detected, found = detect(path)
         kind = kind or found

@@ -193,12 +193,16 @@ class CatalogRepository:
     async def import_state(self, import_id: str) -> Import | None:
         return await self.session.get(Import, import_id)
 
-    async def save_import(self, state: Mapping[str, Any]) -> None:
+    async def save_import(self, state: Mapping[str, Any], *, after: int) -> bool:
+        """False if the import has not come just as far as line `after`."""
         insert = _insert(self.dialect, Import).values(**state)
         changed = {name: insert.excluded[name] for name in state if name != "import_id"}
-        await self.session.execute(
-            insert.on_conflict_do_update(index_elements=["import_id"], set_=changed)
+        saved = await self.session.scalar(
+            insert.on_conflict_do_update(
+                index_elements=["import_id"], set_=changed, where=Import.lines == after
+            ).returning(Import.import_id)
         )
+        return saved is not None
 
     # --- shared ----------------------------------------------------------------------------
 

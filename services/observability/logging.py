@@ -46,6 +46,17 @@ def configure_logging(settings: Settings, process: str) -> None:
     structlog.contextvars.bind_contextvars(process=process)
 
 
+def log_nothing_but_errors() -> None:
+    """For commands, whose output is for people and programs: what goes wrong they say themselves.
+    A command that runs a process configures its logging anew."""
+    structlog.configure(
+        processors=[structlog.stdlib.render_to_log_kwargs],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    logging.getLogger().setLevel(logging.ERROR)
+
+
 def _rendering(log_format: LogFormat) -> list[Processor]:
     if log_format is LogFormat.CONSOLE:
         # Plain, because the pretty ones print local variables: secrets among them, and slowly.

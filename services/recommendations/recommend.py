@@ -59,8 +59,8 @@ class Recommender:
     ) -> Recommendation:
         popular = await self._popularity.top()
         seen = await self._seen(user_id, history) if exclude_seen else set()
-        pool = popular if candidates is None else await self._among(candidates, popular)
-        chosen = [item for item in pool if item.item_id not in seen][:k]
+        pool = popular if candidates is None else _among(candidates, popular)
+        chosen = await self._visible([item for item in pool if item.item_id not in seen], k)
         self._metrics.recommendations.add(SourceLabels(Source.POPULARITY))
         return Recommendation(
             recommendation_id=f"rec-{uuid.uuid4().hex}",
@@ -79,20 +79,28 @@ class Recommender:
             taken = await RetrievalRepository(session).items_taken_by(user_id, self._positives)
         return taken | set(history)
 
-    async def _among(
-        self, candidates: Collection[str], popular: Sequence[PopularItem]
-    ) -> Sequence[PopularItem]:
-        """The caller's candidates by popularity; unpopular ones last, in the caller's order."""
-        by_id = {item.item_id: item for item in popular}
-        rest = [item_id for item_id in candidates if item_id not in by_id]
+    async def _visible(self, ranked: Sequence[PopularItem], k: int) -> list[PopularItem]:
+        """The first k that may be shown: since they were counted, items may have been hidden,
+        deleted or named anew."""
+        chosen: list[PopularItem] = []
         async with self._database.reading() as session:
-            known = await CatalogRepository(session).items_by_id(rest)
-        wanted = set(candidates)
-        return [
-            *(item for item in popular if item.item_id in wanted),
-            *(
-                PopularItem(item_id, known[item_id].title, 0)
-                for item_id in rest
-                if item_id in known and not known[item_id].hidden
-            ),
-        ]
+            catalog = CatalogRepository(session)
+            for start in range(0, len(ranked), 2 * k):
+                part = ranked[start : start + 2 * k]
+                known = await catalog.items_by_id([item.item_id for item in part])
+                chosen += [
+                    PopularItem(item.item_id, found.title, item.users)
+                    for item in part
+                    if (found := known.get(item.item_id)) is not None and not found.hidden
+                ]
+                if len(chosen) >= k:
+                    break
+        return chosen[:k]
+
+
+def _among(candidates: Collection[str], popular: Sequence[PopularItem]) -> list[PopularItem]:
+    """The caller's candidates by popularity; unpopular ones last, in the caller's order."""
+    wanted = set(candidates)
+    known = [item for item in popular if item.item_id in wanted]
+    counted = {item.item_id for item in known}
+    return [*known, *(PopularItem(id_, None, 0) for id_ in candidates if id_ not in counted)]

@@ -34,6 +34,7 @@ RETRYABLE_STATES = {"40001", "40P01", "23503"}
 # PostgreSQL's classes of errors that say nothing about the statement: connection lost, resources
 # exhausted, shutting down or starting up.
 OUTAGE_CLASSES = ("08", "53", "57")
+MISSING_STATES = {"42P01", "42703"}  # a table, a column
 RETRY_AFTER_SECONDS = 1
 WRITING = "lrgd_writing"
 
@@ -138,6 +139,10 @@ def _outages_named() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if _lacks_tables(error):
+            raise Unavailable(
+                "the database does not have the tables of this version: run `lrgd migrate`"
+            ) from error
         if not _is_outage(error):
             raise
         log.warning("database_unavailable", error=type(error).__name__, detail=str(error))
@@ -145,6 +150,13 @@ def _outages_named() -> Iterator[None]:
             "the database does not answer; nothing was changed, try again",
             headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
         ) from error
+
+
+def _lacks_tables(error: Exception) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    return state in MISSING_STATES or "no such table" in str(error.orig)
 
 
 def _is_outage(error: Exception) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from services.errors import ConfigurationError
 from services.settings import PREFIX, Auth, Settings, load_settings, masked
 
-SECRET = "correct-horse"
+SECRET = "correct-horse"  # pragma: allowlist secret
 SAFE_PRODUCTION = {
     "DEPLOYMENT": "production",
     "DATABASE_URL": f"postgresql://lrgd:{SECRET}@db/lrgd",
@@ -186,7 +186,7 @@ def test_every_setting_says_what_it_does() -> None:
 
 def test_settings_cannot_be_changed_after_the_start(environment: Environment) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        environment.load().port = 1
+        environment.load().port = 1  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

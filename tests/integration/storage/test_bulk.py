@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import JSON, Boolean, Double, Integer, String, select
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
 
 from services.settings import Settings
 from services.storage.base import Id, UtcMoment, as_text
 from services.storage.bulk import POSITION, json_rows
 from services.storage.database import Database, open_database
 
-COLUMNS = {
+COLUMNS: dict[str, TypeEngine[Any]] = {
     "id": Id,
     "text": String(),
     "number": Double(),

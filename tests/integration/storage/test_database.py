@@ -304,7 +304,8 @@ async def test_connections_that_broke_are_replaced_unnoticed(
 
 
 async def test_a_database_that_is_not_there_is_an_outage_with_a_time_to_retry() -> None:
-    async with opened(f"postgresql://lrgd:s3cret@127.0.0.1:{free_port()}/lrgd") as database:
+    url = f"postgresql://lrgd:s3cret@127.0.0.1:{free_port()}/lrgd"  # pragma: allowlist secret
+    async with opened(url) as database:
         with pytest.raises(Unavailable) as down:
             await users_in(database)
         assert int(down.value.headers["Retry-After"]) > 0

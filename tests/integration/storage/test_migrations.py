@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, inspect, select, text
@@ -21,7 +19,7 @@ import services.schema
 from services.catalog.inputs import NewEvent, NewItem
 from services.catalog.models import Event, Item
 from services.catalog.repository import CatalogRepository
-from services.schema import downgrade, metadata, upgrade
+from services.schema import alembic_config, downgrade, metadata, upgrade
 from services.settings import Settings
 from services.storage.database import Database, open_database
 
@@ -119,24 +117,22 @@ async def test_upgrading_what_is_up_to_date_changes_nothing(database: Database) 
     assert await count(database, Event) == 1
 
 
-async def test_two_processes_that_migrate_at_once_wait_for_each_other(
-    database: Database, empty_database_url: str, tmp_path: Path
+async def test_of_two_that_migrate_at_once_one_waits_for_the_other(
+    empty_database_url: str,
 ) -> None:
-    environment = {
-        **os.environ,
-        "LRGD_DATABASE_URL": empty_database_url,
-        "LRGD_DATA_DIR": str(tmp_path),
-    }
-    processes = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "cli", "migrate", env=environment, stderr=subprocess.PIPE
-        )
-        for _ in range(4)
-    ]
-    for process in processes:
-        _, said = await process.communicate()
-        assert process.returncode == 0, said.decode()
-    assert await differences(database) == []
+    settings = Settings.model_validate({"database_url": empty_database_url})
+    first, second = open_database(settings), open_database(settings)
+    try:
+        async with first.migrating() as connection:
+            await connection.run_sync(lambda sync: command.upgrade(alembic_config(sync), "head"))
+            waiting = asyncio.create_task(upgrade(second))
+            await asyncio.wait({waiting}, timeout=0.5)
+            assert not waiting.done()
+        await waiting
+        assert await differences(second) == []
+    finally:
+        await first.aclose()
+        await second.aclose()
 
 
 async def test_a_migration_that_fails_leaves_the_schema_as_it_was(
@@ -170,7 +166,7 @@ async def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(
         event = NewEvent(event_id="f", user_id="nobody", item_id="i", type="view")
         await CatalogRepository(session).insert_events([event], NOW)
 
-    with pytest.raises(Exception, match="(?i)foreign key"):
+    with pytest.raises(Exception, match=r"(?i)foreign key"):
         await database.write(orphan)
 
 

@@ -11,7 +11,7 @@ limits = st.integers(min_value=1, max_value=10_000)
 elapsed_seconds = st.floats(min_value=0, max_value=59.999)
 
 
-def test_the_last_minute_weighs_as_much_as_still_lies_within_sixty_seconds() -> None:
+def test_the_last_minute_counts_by_how_much_of_it_is_within_sixty_seconds() -> None:
     assert used(count=3, before=8, elapsed=0) == 11
     assert used(count=3, before=8, elapsed=15) == 9
     assert used(count=3, before=8, elapsed=60) == 3
