@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from services.errors import LrgdError
+from services.errors import LrgdError, PublicError
 from services.observability.logging import get_logger
 from services.observability.metrics import Metrics, NoLabels, PartLabels
 from services.settings import Settings
@@ -51,7 +51,7 @@ class Health:
         self._redis = redis
         self._metrics = metrics
         self._checks: dict[str, Check] = {
-            "database": database.ping,
+            "database": database.expect_schema,
             "redis": self._ping_redis,
             "worker": self._expect_heartbeat,
             **more,
@@ -81,7 +81,7 @@ class Health:
                 await check()
         except TimeoutError:
             return PartHealth(part, False, f"no answer within {CHECK_SECONDS:g} s")
-        except NotReady as error:
+        except (NotReady, PublicError) as error:
             return PartHealth(part, False, str(error))
         except Exception as error:  # a check reports whatever is wrong with its part
             log.warning("part_not_ready", part=part, exc_info=True)

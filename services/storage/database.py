@@ -118,9 +118,10 @@ class Database:
             finally:
                 await raw.execute("PRAGMA foreign_keys=ON")
 
-    async def ping(self) -> None:
-        async with asyncio.timeout(self._timeout), self.engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+    async def expect_schema(self) -> None:
+        """Unavailable if it does not answer, or answers that it was never migrated."""
+        async with asyncio.timeout(self._timeout), self.reading() as session:
+            await session.execute(text("SELECT version_num FROM alembic_version"))
 
     async def aclose(self) -> None:
         await self.engine.dispose()

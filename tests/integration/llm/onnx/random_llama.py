@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from tests.integration.llm import tiny_llama
 GROUPED = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
 
 
-def write_random_llama(folder: Path, *, seed: int = 3, dtype: str = "F16", **shape: int) -> Path:
+def write_random_llama(
+    folder: Path, shape: Mapping[str, int] = GROUPED, *, seed: int = 3, dtype: str = "F16"
+) -> Path:
     tiny_llama.write_tiny_llama(folder)
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= GROUPED | {"rope_theta": 1e6} | shape
+    config |= {**GROUPED, "rope_theta": 1e6, **shape}
     config["dtype"] = {"F16": "float16", "F32": "float32"}[dtype]
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     _write_weights(folder / "model.safetensors", config, np.random.default_rng(seed), dtype)
