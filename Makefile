@@ -8,7 +8,7 @@ VLLM := .venv-vllm
 TORCH := 2.13.0
 TEST_REPORT := build/junit.xml
 
-.PHONY: help run test test-vllm faults check bench setup setup-dev setup-lab lock containers-check format clean
+.PHONY: help run test test-vllm test-lab faults check bench setup setup-dev setup-lab lock containers-check format clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -18,10 +18,14 @@ run: setup ## Start everything on this machine: Valkey, SQLite, the sample shop,
 
 test: setup-dev ## Run the tests: unit, integration, acceptance and a short fault tier
 	@mkdir -p build
-	@$(BIN)/python -m pytest -m "not long and not vllm and not lab" --junit-xml=$(TEST_REPORT)
+	@$(BIN)/python -m pytest -m "not long and not vllm" --ignore tests/lab \
+		--junit-xml=$(TEST_REPORT)
 
 test-vllm: setup-dev $(VLLM)/.installed ## Run the engine tests against a real vLLM on CPU (2.5 GB, some minutes)
 	@VLLM_ENVIRONMENT=$(VLLM) $(BIN)/python -m pytest -m vllm tests/integration/llm
+
+test-lab: setup-dev setup-lab ## Run the tests that need torch
+	@$(BIN)/python -m pytest tests/lab
 
 faults: setup-dev ## Run the long fault tier
 	@$(BIN)/python -m pytest tests/faults

@@ -88,7 +88,7 @@ def empty_database_url(
 ) -> Iterator[str]:
     """A database without tables."""
     if dialect == "sqlite":
-        yield f"sqlite:///{tmp_path / 'lrgd.sqlite3'}"
+        yield f"sqlite:///{tmp_path / 'empty.sqlite3'}"
         return
     server: PrivatePostgres = request.getfixturevalue("postgres")
     name = f"test_{next(_numbers)}"

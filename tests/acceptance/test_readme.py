@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -85,4 +84,4 @@ def test_the_clone_needs_no_server_of_the_system(newcomers: Deployment) -> None:
         newcomers.data_dir.parent in binary.parents or binary.name.startswith("python")
         for binary in binaries
     )
-    assert os.path.exists(newcomers.data_dir / "lrgd.sqlite3")
+    assert (newcomers.data_dir / "lrgd.sqlite3").exists()

@@ -95,7 +95,7 @@ def moment(value: object) -> datetime | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(NOT_A_TIME)
+        raise ValueError(NOT_A_TIME)  # noqa: TRY004 - it is a value of a file, not of our code
     try:
         if not math.isfinite(value):
             raise ValueError(NOT_A_TIME)

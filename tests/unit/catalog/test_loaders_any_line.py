@@ -84,8 +84,8 @@ def test_detection_answers_or_says_why_not(
     path: Path = tmp_path_factory.getbasetemp() / "noise.txt"
     path.write_bytes(content)
     try:
-        format, kind = detect(path)
+        found, kind = detect(path)
     except UnreadableFile:
         return
-    for line in read(path, format, kind):
+    for line in read(path, found, kind):
         assert line.number

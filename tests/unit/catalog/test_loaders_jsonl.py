@@ -33,7 +33,10 @@ events = st.builds(
     type=labels,
     value=st.none() | st.floats(allow_nan=False, allow_infinity=False),
     occurred_at=st.none()
-    | st.datetimes(max_value=datetime(2024, 1, 1), timezones=st.sampled_from([None, UTC])),
+    | st.datetimes(
+        max_value=datetime(2024, 1, 1),  # noqa: DTZ001 - Hypothesis adds the zone
+        timezones=st.sampled_from([None, UTC]),
+    ),
     recommendation_id=st.none() | ids,
 )
 rows = items | users | events
