@@ -34,11 +34,18 @@ done
       sudo make containers-check"
 
 work=$(mktemp -d /var/tmp/lrgd-containers.XXXXXX)
+started=
 clean_up() {
-  # Layers are mounted while they are used; what a broken build left mounted goes first.
-  awk -v below="$work/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r |
-    xargs -r umount --lazy || true
-  rm -rf "$work"
+  [[ -z $started ]] || { kill -KILL "$started" && wait "$started"; } 2>/dev/null || true
+  # The last processes take a moment to go. Empty control groups are what podman itself leaves; one
+  # that is in use stays.
+  local seconds
+  for seconds in 0.2 0.5 1 2 5 5; do
+    sleep "$seconds"
+    find /sys/fs/cgroup -depth -type d -path '*/libpod_parent*' -exec rmdir {} + 2>/dev/null || true
+    rm -rf "$work" 2>/dev/null || true
+    [[ -e $work || -n $(find /sys/fs/cgroup -name libpod_parent) ]] || break
+  done
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
@@ -62,10 +69,17 @@ fi
 }
 echo "  $(buildah --version), $(podman --version), $(runc --version | head -n 1)"
 
-export BIN work
-bash "$parts/build.sh"
-
-# Its own network, processes and mounts. Whatever still runs when the script ends, ends with it.
-unshare --net --pid --mount --fork --kill-child --mount-proc bash "$parts/start.sh"
+mkdir "$work/tmp"
+export BIN work TMPDIR=$work/tmp
+# Processes and mounts of its own: what a part leaves running or mounted ends with it. In the
+# background, so that a signal to the script is not kept waiting.
+apart() {
+  unshare --pid --mount --fork --kill-child --mount-proc "$@" &
+  started=$!
+  wait "$started"
+  started=
+}
+apart bash "$parts/build.sh"
+apart unshare --net bash "$parts/start.sh"
 
 say "All of it holds"

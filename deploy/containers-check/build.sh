@@ -28,7 +28,7 @@ network_backend = "netavark"
 network_config_dir = "$work/networks"
 CONF
 printf 'unqualified-search-registries = ["docker.io"]\n' >"$work/registries.conf"
-use_own_storage
+use_own_state
 
 python_image=$(sed -nE '1,/^FROM/ s/^FROM ([^ ]+).*/\1/p' Dockerfile)
 vllm_image=$(sed -nE 's/^FROM //p' Dockerfile.gpu)

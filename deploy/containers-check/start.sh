@@ -4,7 +4,7 @@ set -euo pipefail
 
 # shellcheck source=deploy/containers-check/say.sh
 . deploy/containers-check/say.sh
-use_own_storage
+use_own_state
 
 compose() { "$work/tools/bin/podman-compose" --project-name lrgd "$@"; }
 container() { podman ps --all --quiet --filter "label=com.docker.compose.service=$1"; }
@@ -15,8 +15,6 @@ gateway=http://127.0.0.1:8000
 stop() {
   compose --profile gpu down --volumes >"$work/log" 2>&1 || true
   podman rm --all --force --time 5 >/dev/null 2>&1 || true
-  # The empty control groups that podman leaves; one that is in use stays.
-  rmdir /sys/fs/cgroup/*/libpod_parent 2>/dev/null || true
 }
 trap stop EXIT
 trap 'exit 130' INT TERM
@@ -88,7 +86,7 @@ export LRGD_GATEWAY_PROCESSES=2
 # All at once (podman 4 cannot wait for health): harder than the order that Docker keeps, because
 # every process finds nothing to connect to at first.
 compose up --detach --no-build --no-deps "${services[@]}" >"$work/log" 2>&1 || {
-  tail -n 40 "$work/log" >&2
+  grep -v systemd "$work/log" | tail -n 40 >&2
   fail "podman-compose up"
 }
 within 120 "$gateway/readyz answers 200" answers 200 "$gateway/readyz"

@@ -33,6 +33,8 @@ from services.observability.metrics import Metrics
 QUICK = RetryPolicy(attempts=3, first_pause_seconds=0.001)
 Step = httpx2.Response | Exception | Callable[[], Any]
 
+KEY = "a-token"
+
 
 class Server(httpx2.AsyncBaseTransport):
     """Goes through its steps, and stays at the last."""
@@ -211,17 +213,17 @@ async def test_short_deadlines_of_callers_do_not_open_the_circuit_but_a_slow_ser
 async def test_the_request_id_goes_along_and_is_another_for_each_request() -> None:
     server = Server(OK)
     with structlog.contextvars.bound_contextvars(request_id="r-1"):
-        async with connected(server, api_key="secret") as connection:  # pragma: allowlist secret
+        async with connected(server, api_key=KEY) as connection:
             await asyncio.gather(*(connection.get("/", Terms.within(1)) for _ in range(2)))
     ids = [request.headers["x-request-id"] for request in server.requests]
     assert all(each.startswith("r-1-") for each in ids)
     assert len(set(ids)) == 2
-    assert server.requests[0].headers["authorization"] == "Bearer secret"
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
 
 async def test_the_url_may_end_in_v1_or_not() -> None:
     assert ServerConfig("http://model:8000/v1/", "m").root == "http://model:8000"
     assert ServerConfig("http://model:8000", "m").root == "http://model:8000"
-    assert "secret" not in repr(ServerConfig("http://model", "m", api_key="secret"))  # pragma: allowlist secret
+    assert KEY not in repr(ServerConfig("http://model", "m", api_key=KEY))
     with pytest.raises(ConfigurationError, match="LRGD_LLM_URL"):
         ServerConfig("model:8000", "m")
