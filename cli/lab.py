@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from cli import shop
+from cli import mini, shop
 
 app = typer.Typer(no_args_is_help=True, help="Experiments, and what they are made on.")
 app.add_typer(shop.app, name="shop")
+app.add_typer(mini.app, name="mini")

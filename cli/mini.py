@@ -1,4 +1,4 @@
-"""`lrgd lab mini`: the small model that ships: trained from nothing, and written out for engines."""
+"""`lrgd lab mini`: the small model that ships, trained from nothing and written for engines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def train(
 
     Takes an hour or two on a CPU. It can be interrupted: the same command goes on where the last
     checkpoint was, and with more [bold]--minutes[/] a finished training goes on as well. The
-    learning rate falls to nothing in the last third of the time.
+    learning rate falls to nothing in the last fifth of the time.
 
     [bold]log.jsonl[/] in the folder has the losses, and how good the model is so far: nDCG@10 by
     labels and by likelihood, without a demonstration (zero_shot) and with a truthful summary of

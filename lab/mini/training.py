@@ -1,0 +1,322 @@
+"""Training of lrgd-mini, in stages, each opening the next when its skill is there.
+
+1. `language`: the next item of a history, by its title.
+2. `reading`: the labels of few candidates, and their grades at every token of their lines. Small
+   steps, and labels that are shuffled half of the time: so they are read, not counted off.
+3. `growing`: ever more candidates, all templates, written lists, and demonstrations.
+
+The first two use brief prompts, in a shop without favorites. In whole prompts of the real shop a
+model first learns what is popular, and then hardly anything for millions of tokens: what users like
+explains too little of the loss, and labels are too few among the words.
+
+Interrupted, it goes on where its last checkpoint was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lab.mini.batches import Batch, batches
+from lab.mini.corpus import Corpus, Mix
+from lab.mini.model import Mini, Shape, prepare
+from lab.mini.moments import taught_moments, without_favorites
+from lab.mini.tokenizer import END, MiniTokenizer
+from lab.mini.vocabulary import vocabulary_texts
+from lab.mini.watching import SIZES, Watch
+from lab.shop.taste import Shop
+
+LANGUAGE_STEPS = 200
+READ_BELOW = 0.95  # of the loss among the labels shown (1 is knowing nothing): reading has begun
+GROW_BELOW, GROWTH, GROWS_EVERY, GROWS_ANYWAY = 0.8, 1.1, 10, 40
+MOST_CANDIDATES = 50
+WARM_STEPS = 50
+FADING = 0.2  # the last share of the time, in which the learning rate falls to nothing
+_MEMORY = 0.95
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training is asked for."""
+
+    out: Path
+    minutes: float
+    seed: int = 0
+    threads: int = 1
+    width: int = 192
+    layers: int = 4
+    learning_rate: float = 1.5e-3
+    tokens: int = 1_800  # a step while reading is learned: more, and it is not learned
+    tokens_later: int = 3_200
+    watch_every: float = 5.0  # minutes
+    save_every: float = 3.0
+    watched_users: int = 64
+    compiled: bool = True  # pays after a minute
+
+
+@dataclass
+class Progress:
+    """Where a training stands; all of it is in the checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    stage: str = "language"
+    most: int = 10
+    grown_at: int = 0
+    recent: dict[str, float] = field(default_factory=dict)
+
+    def note(self, name: str, value: float) -> None:
+        before = self.recent.get(name)
+        self.recent[name] = value if before is None else _MEMORY * before + (1 - _MEMORY) * value
+
+    def advance(self) -> bool:
+        """To the next stage, or to more candidates; whether anything has changed."""
+        fit = self.recent.get("fit", 9.0)
+        if self.stage == "language" and self.step >= LANGUAGE_STEPS:
+            self.stage = "reading"
+            return True
+        if self.stage == "reading" and fit < READ_BELOW and self.recent.get("fits", 0) > 100:
+            self.stage, self.grown_at = "growing", self.step
+            return True
+        since = self.step - self.grown_at
+        due = since >= GROWS_ANYWAY or (since >= GROWS_EVERY and fit < GROW_BELOW)
+        if self.stage == "growing" and self.most < MOST_CANDIDATES and due:
+            self.most = min(MOST_CANDIDATES, max(self.most + 1, int(self.most * GROWTH)))
+            self.grown_at = self.step
+            return True
+        return False
+
+    @property
+    def mix(self) -> Mix:
+        if self.stage == "language":
+            return Mix(likelihood=1.0, described=0.4, brief=1.0)
+        if self.stage == "reading":
+            return Mix(
+                likelihood=0.08, described=0.4, most=self.most, written_list=0.4,
+                shuffled_labels=0.5, brief=1.0,
+            )  # fmt: skip
+        return Mix(
+            likelihood=0.12, demonstration=0.12, written_list=0.12, other_templates=0.2,
+            described=0.6, perturbed=0.06, plain=0.12, fewest=6, most=self.most, hard=0.3,
+            shuffled_labels=0.3, line_grades=0.5,
+            brief=0.25 if self.most < MOST_CANDIDATES else 0.05,
+        )  # fmt: skip
+
+
+class Trainer:
+    def __init__(self, run: Run) -> None:
+        torch.set_num_threads(run.threads)
+        torch.manual_seed(run.seed)
+        self.run = run
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.shop = Shop()
+        self.tokenizer = _tokenizer(run.out, self.shop)
+        shape = Shape(
+            len(self.tokenizer),
+            width=run.width,
+            layers=run.layers,
+            heads=run.width // 32,
+            inner=run.width * 8 // 3 // 32 * 32,
+        )
+        self.model = Mini(shape, torch.bfloat16)
+        prepare(self.model)
+        self.model.to(self.device)
+        self.optimizers = _optimizers(self.model, run.learning_rate)
+        self.rng = np.random.default_rng(np.random.SeedSequence(run.seed))
+        self.progress = Progress()
+        self.corpus = Corpus(self.shop, self.tokenizer)
+        self.watch = Watch(self.corpus, run.watched_users)
+        self.labels = torch.tensor(list(self.tokenizer.labels.values()), device=self.device)
+        self.leading = torch.tensor(
+            list(self.tokenizer.leading_labels.values()), device=self.device
+        )
+        self.grades = torch.tensor(self.tokenizer.grades, device=self.device)
+
+    def train(self, tell: Callable[[Progress], None] = lambda _: None) -> Progress:
+        """Saves what has been learned when it is interrupted, too."""
+        try:
+            return self._train(tell)
+        except KeyboardInterrupt:
+            self.save()
+            raise
+
+    def _train(self, tell: Callable[[Progress], None]) -> Progress:
+        run, progress = self.run, self.progress
+        compiled = torch.compile(self.model, dynamic=True) if run.compiled else self.model
+        feed = self._feed()
+        watched = saved = progress.seconds
+        logged = progress.step
+        began = time.monotonic() - progress.seconds
+        while progress.seconds < 60 * run.minutes:
+            self._set_rate()
+            batch = next(feed).to(self.device)
+            self._learn(compiled(batch.ids), batch)
+            progress.step += 1
+            progress.tokens += batch.ids.numel()
+            progress.seconds = time.monotonic() - began
+            if progress.advance():
+                self._log({"event": progress.stage, "most": progress.most})
+                feed = self._feed()
+            if progress.step - logged >= 25:
+                logged = progress.step
+                self._log({"losses": {k: round(v, 4) for k, v in progress.recent.items()}})
+                tell(progress)
+            if progress.seconds - saved > 60 * run.save_every:
+                saved = progress.seconds
+                self.save()
+            if progress.seconds - watched > 60 * run.watch_every:
+                self._watch(compiled)
+                watched = progress.seconds = time.monotonic() - began
+        self._watch(compiled)
+        self.save()
+        return progress
+
+    def save(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "progress": asdict(self.progress),
+            "rng": self.rng.bit_generator.state,
+            "torch": torch.get_rng_state(),
+            "shape": asdict(self.model.shape),
+        }
+        whole = self.run.out / "checkpoint.part"
+        torch.save(state, whole)
+        whole.replace(self.run.out / "checkpoint.pt")
+
+    def resume(self) -> bool:
+        """Whether there was a checkpoint to go on from."""
+        file = self.run.out / "checkpoint.pt"
+        if not file.exists():
+            return False
+        state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.progress = Progress(**state["progress"])
+        self.rng.bit_generator.state = state["rng"]
+        torch.set_rng_state(state["torch"].cpu())
+        return True
+
+    def _feed(self) -> Iterator[Batch]:
+        run, progress = self.run, self.progress
+        tokens = run.tokens_later if progress.stage == "growing" else run.tokens
+        early = progress.stage != "growing"
+        shop = without_favorites(self.shop) if early else self.shop
+        moments = taught_moments(shop, self.rng)
+        examples = self.corpus.examples(moments, progress.mix, self.rng)
+        return batches(examples, tokens, self.rng, self.tokenizer.id(END))
+
+    def _learn(self, states: Tensor, batch: Batch) -> None:
+        flat = states.flatten(0, 1)
+        table = self.model.embed_tokens
+        loss = flat.new_zeros(())
+        if len(batch.next_places):
+            lost = functional.cross_entropy(
+                flat[batch.next_places] @ table.T, batch.next_tokens, reduction="none"
+            )
+            loss = loss + (lost * batch.next_weights).sum()
+            self.progress.note("next", float(lost.detach().mean()))
+        if len(batch.grade_places):
+            scores = flat[batch.grade_places] @ table[self.grades].T
+            lost = functional.cross_entropy(scores, batch.grades, reduction="none")
+            loss = loss + (lost * batch.grade_weights).sum()
+            self.progress.note("grade", float(lost.detach().mean() / _spread(batch.grades)))
+        if len(batch.odds_places):
+            loss = loss + self._odds_loss(flat, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def _odds_loss(self, flat: Tensor, batch: Batch) -> Tensor:
+        scores = self.model.logits(flat[batch.odds_places])
+        # Whichever way the labels are written here, only those compete.
+        leading = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+        leading[batch.odds_rows] = torch.isin(batch.odds_tokens, self.leading)
+        rivals = torch.where(
+            leading, scores[:, self.leading].logsumexp(-1), scores[:, self.labels].logsumexp(-1)
+        )
+        among = batch.odds_among_labels
+        total = torch.where(among, rivals, scores.logsumexp(-1))
+        said = torch.zeros_like(total).index_add(
+            0, batch.odds_rows, batch.odds_shares * scores[batch.odds_rows, batch.odds_tokens]
+        )
+        lost = total - said
+        with torch.no_grad():
+            known = torch.zeros_like(total)
+            known.index_add_(0, batch.odds_rows, torch.special.entr(batch.odds_shares))
+            sizes = torch.bincount(batch.odds_rows, minlength=len(total)).float()
+            likely = scores.detach()[batch.odds_rows, batch.odds_tokens].exp()
+            shown = torch.zeros_like(total).index_add_(0, batch.odds_rows, likely).log()
+            gap, whole = shown - said.detach() - known, sizes.log() - known
+            if whole[among].sum() > 1e-3:
+                self.progress.note("fit", float(gap[among].sum() / whole[among].sum()))
+                self.progress.recent["fits"] = self.progress.recent.get("fits", 0) + 1
+            if not bool(among.all()):
+                self.progress.note("list", float((lost - known)[~among].mean()))
+        return (lost * batch.odds_weights).sum()
+
+    def _set_rate(self) -> None:
+        progress, minutes = self.progress, self.run.minutes
+        left = 1 - progress.seconds / 60 / minutes
+        factor = min(1.0, (progress.step + 1) / WARM_STEPS, max(0.01, left / FADING))
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.run.learning_rate * factor
+
+    def _watch(self, forward: Callable[[Tensor], Tensor]) -> None:
+        growing = self.progress.stage == "growing"
+        sizes = tuple(size for size in SIZES if size <= max(20, 2 * self.progress.most))
+        figures = self.watch.figures(
+            self.model, sizes, forward=forward, writing=24 if growing else 0
+        )
+        self._log({"watched": figures})
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        progress = self.progress
+        at = {
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "minutes": round(progress.seconds / 60, 2),
+            "stage": progress.stage,
+            "most": progress.most,
+        }
+        with (self.run.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(at | entry) + "\n")
+
+
+def _tokenizer(out: Path, shop: Shop) -> MiniTokenizer:
+    """Trained once: a checkpoint means nothing under another one."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "tokenizer.json").exists():
+        MiniTokenizer.trained_on(vocabulary_texts(shop)).save(out)
+    return MiniTokenizer.load(out)
+
+
+def _optimizers(model: Mini, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for embeddings and norms."""
+    matrices = [weight for weight in model.layers.parameters() if weight.ndim == 2]
+    chosen = set(map(id, matrices))
+    others = [weight for weight in model.parameters() if id(weight) not in chosen]
+    return [
+        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+    ]
+
+
+def _spread(grades: Tensor) -> float:
+    """The loss of knowing only how frequent each grade is."""
+    shares = torch.bincount(grades, minlength=5).float() / len(grades)
+    return max(1e-3, float(torch.special.entr(shares).sum()))

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from lab.mini.export import export  # noqa: E402
+from lab.mini.hugging_face import load_checkpoint  # noqa: E402
+from lab.mini.model import Mini, Shape, prepare  # noqa: E402
+from lab.mini.training import Run, Trainer  # noqa: E402
+from lab.mini.watching import likelihoods, sampled  # noqa: E402
+from services.llm.chat import Chat, Message  # noqa: E402
+
+pytestmark = [pytest.mark.lab, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("training")
+    Trainer(_run(out)).train()
+    return out
+
+
+def _run(out: Path) -> Run:
+    return Run(out, minutes=0.05, width=64, layers=2, watched_users=4, compiled=False)
+
+
+def _small() -> Mini:
+    torch.manual_seed(0)
+    model = Mini(Shape(vocabulary=97, width=64, layers=2, heads=2, inner=128))
+    prepare(model)
+    model.eval()
+    return model
+
+
+def test_a_training_goes_on_where_it_was(trained: Path) -> None:
+    trainer = Trainer(_run(trained))
+    assert trainer.resume()
+    assert trainer.progress.step > 0
+    assert trainer.progress.seconds >= 3
+    assert trainer.train().step == trainer.progress.step
+
+
+def test_the_log_has_losses_or_figures_on_every_line(trained: Path) -> None:
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert any("watched" in line for line in lines)
+    assert all({"step", "tokens", "minutes"} <= line.keys() for line in lines)
+
+
+def test_packed_likelihoods_are_those_of_each_answer_alone() -> None:
+    model = _small()
+    prefix, answers = [5, 6, 7, 8], [[9, 10, 3], [11, 3], [9, 12, 13, 3]]
+    with torch.no_grad():
+        packed = likelihoods(model, prefix, answers)
+        for answer, score in zip(answers, packed.tolist(), strict=True):
+            ids = torch.tensor([[*prefix, *answer]])
+            spoken = torch.log_softmax(model.logits(model(ids)), -1)[0]
+            alone = sum(
+                float(spoken[len(prefix) - 1 + place, token]) for place, token in enumerate(answer)
+            )
+            assert score == pytest.approx(alone, abs=1e-4)
+
+
+def test_sampling_in_company_is_sampling_alone() -> None:
+    model = _small()
+    with torch.no_grad():
+        together = sampled(model, [[5, 6, 7], [8, 9, 10, 11, 12]], end=1, temperature=1e-4, most=8)
+        alone = [
+            sampled(model, [prompt], end=1, temperature=1e-4, most=8)[0]
+            for prompt in ([5, 6, 7], [8, 9, 10, 11, 12])
+        ]
+    assert together == alone
+
+
+def test_hugging_faces_model_says_the_same(trained: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    export(trained, tmp_path)
+    theirs = transformers.LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    ours, tokenizer, _ = load_checkpoint(trained)
+    ids = torch.tensor([tokenizer.encode("Rank the candidates.\n- Nordvik Classic Tent | SR")])
+    with torch.no_grad():
+        for weight in ours.parameters():
+            weight.copy_(weight.half().float())  # as they are exported
+        assert torch.allclose(ours.logits(ours(ids)), theirs(ids).logits, atol=1e-4)
+
+
+def test_hugging_faces_tokenizer_renders_the_same_chats(trained: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    export(trained, tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    _, tokenizer, _ = load_checkpoint(trained)
+    asked = {"role": "user", "content": "Rank.\n- a | SR"}
+    led = theirs.apply_chat_template(
+        [asked, {"role": "assistant", "content": "Next:"}],
+        continue_final_message=True,
+        return_dict=False,
+    )
+    user = Message("user", asked["content"])
+    assert led == tokenizer.chat(Chat((user,), "Next:"))
+    open_turn = theirs.apply_chat_template([asked], add_generation_prompt=True, return_dict=False)
+    assert open_turn == tokenizer.chat(Chat((user,)))
+
+
+def test_the_shipped_files_are_small(trained: Path, tmp_path: Path) -> None:
+    files = {file.name for file in export(trained, tmp_path)}
+    assert {"config.json", "model.safetensors", "model.onnx", "tokenizer.json"} <= files
+    assert np.sum([(tmp_path / name).stat().st_size for name in files]) < 25_000_000
