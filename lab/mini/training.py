@@ -42,6 +42,7 @@ MOST_CANDIDATES = 50
 WARM_STEPS = 50
 FADING = 0.2  # the last share of the time, in which the learning rate falls to nothing
 _MEMORY = 0.95
+_LONGEST_STEP = 60.0  # seconds, compilation included
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,12 @@ class Progress:
                 likelihood=0.08, described=0.4, most=self.most, written_list=0.4,
                 shuffled_labels=0.5, brief=1.0,
             )  # fmt: skip
+        grown = self.most == MOST_CANDIDATES
         return Mix(
-            likelihood=0.12, demonstration=0.12, written_list=0.12, other_templates=0.2,
+            likelihood=0.12, demonstration=0.25 if grown else 0.12, written_list=0.12,
+            other_templates=0.2,
             described=0.6, perturbed=0.06, plain=0.12, fewest=6, most=self.most, hard=0.3,
-            shuffled_labels=0.3, line_grades=0.5,
-            brief=0.25 if self.most < MOST_CANDIDATES else 0.05,
+            shuffled_labels=0.3, line_grades=0.5, brief=0.05 if grown else 0.25,
         )  # fmt: skip
 
 
@@ -156,14 +158,15 @@ class Trainer:
         feed = self._feed()
         watched = saved = progress.seconds
         logged = progress.step
-        began = time.monotonic() - progress.seconds
         while progress.seconds < 60 * run.minutes:
+            began = time.monotonic()
             self._set_rate()
             batch = next(feed).to(self.device)
             self._learn(compiled(batch.ids), batch)
             progress.step += 1
             progress.tokens += batch.ids.numel()
-            progress.seconds = time.monotonic() - began
+            # A stopped process does not train, whatever the clock says.
+            progress.seconds += min(time.monotonic() - began, _LONGEST_STEP)
             if progress.advance():
                 self._log({"event": progress.stage, "most": progress.most})
                 feed = self._feed()
@@ -176,7 +179,7 @@ class Trainer:
                 self.save()
             if progress.seconds - watched > 60 * run.watch_every:
                 self._watch(compiled)
-                watched = progress.seconds = time.monotonic() - began
+                watched = progress.seconds
         self._watch(compiled)
         self.save()
         return progress
