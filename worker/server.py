@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from celery.signals import setup_logging
+from celery.beat import Service
+from celery.signals import beat_init, setup_logging
 
 from services.bootstrap import refuse_to_start_if_wrong
 from services.observability.logging import configure_logging
 from services.observability.metrics import serve_shared_metrics
+from services.queue import Job
 from services.settings import Deployment, Settings
 from worker.app import make_worker_app
 from worker.process import follow_celery
@@ -26,6 +28,7 @@ def serve_worker(settings: Settings, *, with_beat: bool) -> None:
     if settings.worker_metrics_port is not None:
         serve_shared_metrics(settings.worker_metrics_port)
     follow_celery()
+    beat_init.connect(_beat_at_once)
     make_worker_app(settings).worker_main(
         [
             "worker",
@@ -43,7 +46,13 @@ def serve_beat(settings: Settings) -> None:
     """Beat alone: exactly one per deployment, beside any number of workers."""
     refuse_to_start_if_wrong(settings)
     _own_logging(settings, "beat")
+    beat_init.connect(_beat_at_once)
     make_worker_app(settings).start(["beat", f"--loglevel={settings.log_level}"])
+
+
+def _beat_at_once(sender: Service, **_: Any) -> None:
+    """Without waiting for the first interval to pass: a start is ready that much sooner."""
+    sender.app.send_task(Job.HEARTBEAT)
 
 
 def _own_logging(settings: Settings, process: str) -> None:
