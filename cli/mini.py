@@ -24,9 +24,9 @@ app = typer.Typer(
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint, the tokenizer, the log.")],
     *,
-    minutes: Annotated[
-        float, typer.Option(min=0.1, help="Of training altogether, before and after interruptions.")
-    ] = 60.0,
+    millions: Annotated[
+        float, typer.Option(min=0.01, help="Of tokens altogether, before and after interruptions.")
+    ] = 50.0,
     seed: Annotated[int, typer.Option(help="Of weights and examples.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Of the CPU; a GPU is used if found.")] = 1,
     width: Annotated[int, typer.Option(min=64, help="Of the model, a multiple of 64.")] = 192,
@@ -35,32 +35,32 @@ def train(
     """Train on generated users, in the system's own prompts.
 
     Takes an hour or two on a CPU. It can be interrupted: the same command goes on where the last
-    checkpoint was, and with more [bold]--minutes[/] a finished training goes on as well. The
-    learning rate falls to nothing in the last fifth of the time.
+    checkpoint was, and with more [bold]--millions[/] a finished training goes on as well. The
+    learning rate falls to nothing over the last fifth of the tokens.
 
     [bold]log.jsonl[/] in the folder has the losses, and how good the model is so far: nDCG@10 by
     labels and by likelihood, without a demonstration (zero_shot) and with a truthful summary of
     older behavior, on users that training does not see. In the losses, [bold]grade[/] and
     [bold]fit[/] are 1 where nothing is known; the grades fall first, then the labels are read.
 
-    [bold]lrgd lab mini train --out /tmp/mini --minutes 90 --threads 2[/]
+    [bold]lrgd lab mini train --out /tmp/mini --millions 50 --threads 2[/]
     """
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
     from rich.progress import Progress as Bar  # noqa: PLC0415
 
     from lab.mini.training import Run, Trainer  # noqa: PLC0415
 
-    run = Run(out, minutes, seed=seed, threads=threads, width=width, layers=layers)
+    run = Run(out, round(1e6 * millions), seed=seed, threads=threads, width=width, layers=layers)
     trainer = Trainer(run)
     console = Console(stderr=True)
     if trainer.resume():
-        console.print(f"Goes on after {trainer.progress.seconds / 60:.1f} minutes.")
+        console.print(f"Goes on after {trainer.progress.tokens / 1e6:.1f} M tokens.")
     columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Bar(*columns, console=console) as bar:
-        task = bar.add_task("compiles", total=60 * minutes)
+        task = bar.add_task("compiles", total=run.tokens)
 
         def tell(progress: Progress) -> None:
-            bar.update(task, completed=progress.seconds, description=_told(progress))
+            bar.update(task, completed=progress.tokens, description=_told(progress))
 
         trainer.train(tell)
 

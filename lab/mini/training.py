@@ -34,13 +34,15 @@ from lab.mini.tokenizer import END, MiniTokenizer
 from lab.mini.vocabulary import vocabulary_texts
 from lab.mini.watching import SIZES, Watch
 from lab.shop.taste import Shop
+from services.demonstrations.generation import generator_version
+from services.prompts import template_versions
 
 LANGUAGE_STEPS = 200
 READ_BELOW = 0.95  # of the loss among the labels shown (1 is knowing nothing): reading has begun
 GROW_BELOW, GROWTH, GROWS_EVERY, GROWS_ANYWAY = 0.8, 1.1, 10, 40
 MOST_CANDIDATES = 50
 WARM_STEPS = 50
-FADING = 0.2  # the last share of the time, in which the learning rate falls to nothing
+FADING = 0.2  # the last share of the tokens, in which the learning rate falls to nothing
 _MEMORY = 0.95
 _LONGEST_STEP = 60.0  # seconds, compilation included
 
@@ -50,14 +52,14 @@ class Run:
     """What a training is asked for."""
 
     out: Path
-    minutes: float
+    tokens: int
     seed: int = 0
     threads: int = 1
     width: int = 192
     layers: int = 4
     learning_rate: float = 1.5e-3
-    tokens: int = 1_800  # a step while reading is learned: more, and it is not learned
-    tokens_later: int = 3_200
+    step_tokens: int = 1_800  # while reading is learned: with more, it is not learned
+    step_tokens_later: int = 3_200
     watch_every: float = 5.0  # minutes
     save_every: float = 3.0
     watched_users: int = 64
@@ -115,6 +117,20 @@ class Progress:
         )  # fmt: skip
 
 
+class OtherPrompts(Exception):
+    def __init__(self, out: Path, prompts: dict[str, str]) -> None:
+        super().__init__(
+            f"the training in {out} was begun with the prompts {', '.join(prompts.values())}; "
+            f"those of now are {', '.join(taught_prompts().values())}: "
+            "begin another training, in a new folder"
+        )
+
+
+def taught_prompts() -> dict[str, str]:
+    """The versions of all that a model learns to read and to write."""
+    return {**{str(k): v for k, v in template_versions().items()}, "generator": generator_version()}
+
+
 class Trainer:
     def __init__(self, run: Run) -> None:
         torch.set_num_threads(run.threads)
@@ -158,7 +174,7 @@ class Trainer:
         feed = self._feed()
         watched = saved = progress.seconds
         logged = progress.step
-        while progress.seconds < 60 * run.minutes:
+        while progress.tokens < run.tokens:
             began = time.monotonic()
             self._set_rate()
             batch = next(feed).to(self.device)
@@ -192,17 +208,21 @@ class Trainer:
             "rng": self.rng.bit_generator.state,
             "torch": torch.get_rng_state(),
             "shape": asdict(self.model.shape),
+            "run": asdict(self.run) | {"out": str(self.run.out)},
+            "prompts": taught_prompts(),
         }
         whole = self.run.out / "checkpoint.part"
         torch.save(state, whole)
         whole.replace(self.run.out / "checkpoint.pt")
 
     def resume(self) -> bool:
-        """Whether there was a checkpoint to go on from."""
+        """Whether there was a checkpoint to go on from. Raises OtherPrompts."""
         file = self.run.out / "checkpoint.pt"
         if not file.exists():
             return False
         state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
+        if state["prompts"] != taught_prompts():
+            raise OtherPrompts(self.run.out, state["prompts"])
         self.model.load_state_dict(state["model"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
@@ -213,7 +233,7 @@ class Trainer:
 
     def _feed(self) -> Iterator[Batch]:
         run, progress = self.run, self.progress
-        tokens = run.tokens_later if progress.stage == "growing" else run.tokens
+        tokens = run.step_tokens_later if progress.stage == "growing" else run.step_tokens
         early = progress.stage != "growing"
         shop = without_favorites(self.shop) if early else self.shop
         moments = taught_moments(shop, self.rng)
@@ -272,8 +292,8 @@ class Trainer:
         return (lost * batch.odds_weights).sum()
 
     def _set_rate(self) -> None:
-        progress, minutes = self.progress, self.run.minutes
-        left = 1 - progress.seconds / 60 / minutes
+        progress = self.progress
+        left = 1 - progress.tokens / self.run.tokens
         factor = min(1.0, (progress.step + 1) / WARM_STEPS, max(0.01, left / FADING))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
