@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.progress import TaskID
+from rich.table import Table
+
+from cli.figures import Figures
+from services.prompts import PromptFormat, TemplateName
+from services.ranking import Method
 
 if TYPE_CHECKING:
     from lab.mini.training import Progress
 
+DEFAULT_VLLM = Path(".venv-vllm")
 SHIPPED = Path(__file__).parents[1] / "services" / "llm" / "lrgd_mini"
 
 app = typer.Typer(
@@ -46,7 +54,6 @@ def train(
     [bold]lrgd lab mini train --out /tmp/mini --millions 50 --threads 2[/]
     """
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-    from rich.progress import Progress as Bar  # noqa: PLC0415
 
     from lab.mini.training import Run, Trainer  # noqa: PLC0415
 
@@ -80,6 +87,96 @@ def export(
     console = Console(stderr=True)
     for file in write(training, folder):
         console.print(f"[green]✓[/] {file} ({file.stat().st_size:,} bytes)")
+
+
+@app.command()
+def evaluate(
+    *,
+    users: Annotated[int, typer.Option(min=2, help="Fresh users to rank for.")] = 1000,
+    folder: Annotated[Path, typer.Option(help="Of the model's files.")] = SHIPPED,
+    template: Annotated[
+        TemplateName, typer.Option(help="In which prompts are ranked.")
+    ] = TemplateName.PREFIX_CACHED,
+    processes: Annotated[int, typer.Option(min=1, help="Of one thread each.")] = 2,
+    vllm: Annotated[
+        Path | None,
+        typer.Option(help="Environment with vLLM, to ask a real server, too. Default: .venv-vllm."),
+    ] = None,
+    vllm_users: Annotated[int, typer.Option(min=2, help="Of them, those vLLM ranks for.")] = 100,
+    out: Annotated[
+        Path, typer.Option(help="Where the answers of each user are kept; a second call goes on.")
+    ] = Path("build/mini-evaluation"),
+    write_card: Annotated[
+        bool, typer.Option(help="Write the figures into the model card in the folder.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """How well the model ranks a user's next choice among 50 items, from less or more.
+
+    Users are fresh; the 49 others are drawn uniformly from what the user never took. Random is
+    .091. Conditions, all in the default mode:
+
+    [bold]nothing[/]: no history, no demonstration. [bold]zero_shot[/]: the template's window of
+    history. [bold]zero_shot_long[/]: and older history, as many tokens as a demonstration may have.
+    [bold]oracle_demo[/]: a truthful summary of what lies before the window.
+    [bold]other_users_demo[/]: the summary of somebody else. [bold]generated[/]: a demonstration
+    that the model has written, unselected.
+
+    [bold]lrgd lab mini evaluate --users 50[/]   a first look
+    """
+    from lab.mini.evaluation import Evaluation  # noqa: PLC0415
+    from lab.mini.evaluation import evaluate as measure  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    environment = vllm or (DEFAULT_VLLM if DEFAULT_VLLM.exists() else None)
+    if environment is None:
+        console.print(
+            f"[yellow]![/] no vLLM: {DEFAULT_VLLM} is not there (`make test-vllm` makes it), "
+            "so its figures are left out"
+        )
+    evaluation = Evaluation(
+        folder,
+        out,
+        users=users,
+        processes=processes,
+        vllm=environment,
+        vllm_users=min(users, vllm_users),
+        method=Method(PromptFormat(template=template)),
+    )
+    figures = Figures("lrgd lab mini evaluate", engine="lrgd-mini")
+    with Bar(console=console) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=of)
+            bar.update(tasks[what], completed=done)
+
+        measured, detail = measure(evaluation, tell)
+    if write_card:
+        from lab.mini.card import write_quality  # noqa: PLC0415
+
+        write_quality(folder, measured)
+    if not as_json:
+        _print_conditions(detail)
+    figures.show(measured, detail, as_json=as_json)
+
+
+def _print_conditions(detail: dict[str, Any]) -> None:
+    for engine in ("onnx", "vllm"):
+        if engine not in detail:
+            continue
+        table = Table(
+            "condition", "nDCG@10", "95 %", "times random", "over zero_shot", "p",
+            title=f"{engine}, one true item among 50",
+        )  # fmt: skip
+        for row in detail[engine]:
+            low, high = row["interval"]
+            table.add_row(
+                row["condition"], f"{row['ndcg@10']:.3f}", f"{low:.3f} to {high:.3f}",
+                f"{row['times_random']:.2f}", f"{row['over_zero_shot']:+.3f}", f"{row['p']:.4f}",
+            )  # fmt: skip
+        Console().print(table)
 
 
 def _told(progress: Progress) -> str:

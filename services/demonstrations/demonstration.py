@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -106,8 +106,8 @@ def parse_demonstration(text: str) -> Demonstration | Malformed:
         return Malformed(f"{place}: {first['msg']}" if place else first["msg"])
 
 
-def demonstration_schema(titles: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The JSON schema, for structured output. With `titles`, items can only be named from these.
+def demonstration_schema() -> dict[str, Any]:
+    """The JSON schema, for structured output.
 
     Longest lengths are left to the check of the answer: servers compile them into large grammars.
     """
@@ -118,12 +118,29 @@ def demonstration_schema(titles: tuple[str, ...] = ()) -> dict[str, Any]:
         for key in ("title", "description", "maxLength"):
             part.pop(key, None)
         part.get("items", {}).pop("maxLength", None)
-    if titles:
-        one_of = {"type": "string", "enum": list(dict.fromkeys(titles))}
-        schema["properties"]["evidence"]["items"] = one_of
-        example["properties"]["after"]["items"] = one_of
-        example["properties"]["chose"] = one_of
     return schema
+
+
+def schema_of_titles(titles: Sequence[str], split: int) -> dict[str, Any]:
+    """Items can only be named from `titles`, oldest first, and the example happened: it chose one
+    of the titles from `split` on, after some from before."""
+    before = list(dict.fromkeys(titles[:split]))
+    later = [title for title in dict.fromkeys(titles[split:]) if title not in before]
+    schema = demonstration_schema()
+    example = schema["properties"]["example"]["properties"]
+    schema["properties"]["evidence"]["items"] = _one_of(list(dict.fromkeys(titles)))
+    example["after"]["items"] = _one_of(before)
+    example["chose"] = _one_of(later)
+    return schema
+
+
+def splits(titles: Sequence[str]) -> list[int]:
+    """Where `schema_of_titles` can divide them: something new was chosen later."""
+    return [at for at in range(1, len(titles)) if set(titles[at:]) - set(titles[:at])]
+
+
+def _one_of(titles: list[str]) -> dict[str, Any]:
+    return {"type": "string", "enum": titles}
 
 
 def _listed(titles: tuple[str, ...]) -> str:

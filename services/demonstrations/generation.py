@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,12 +12,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from services.demonstrations.demonstration import Demonstration, Example, demonstration_schema
+from services.demonstrations.demonstration import (
+    Demonstration,
+    Example,
+    demonstration_schema,
+    schema_of_titles,
+    splits,
+)
 from services.demonstrations.snapshot import LEAST_HISTORY, PastItem, Snapshot
 from services.llm.chat import Chat, Message
+from services.llm.port import Count
 from services.prompts.composition import PromptTooLong
 from services.prompts.templates import environment, source
-from services.prompts.titles import HYGIENE_VERSION, Count, capped, clean
+from services.prompts.titles import HYGIENE_VERSION, capped, clean
 
 FOLDER = Path(__file__).parent / "templates"
 FILE = "generator.jinja"
@@ -77,10 +85,13 @@ class GeneratorPrompt:
         """The same for all users, so that a server compiles it once."""
         return demonstration_schema()
 
-    @property
-    def schema_of_listed_titles(self) -> dict[str, Any]:
-        """Names none but the listed items, for a server that can afford a schema per call."""
-        return demonstration_schema(self.listed_titles)
+    def schema_of_listed_titles(self, seed: int) -> dict[str, Any]:
+        """Names none but the listed items, and only an example that happened: for a server that can
+        afford a schema per call. The seed says which part of the list the example is from."""
+        possible = splits(self.listed_titles)
+        if not possible:
+            return self.schema
+        return schema_of_titles(self.listed_titles, random.Random(seed).choice(possible))
 
 
 def generator_prompt(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from services.demonstrations.demonstration import Demonstration
-from services.prompts.titles import Count, fold, normalized
+from services.llm.port import Count
+from services.prompts.titles import fold, normalized
 
 
 class Fault(StrEnum):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from services.llm.chat import Chat
 from services.llm.errors import MalformedAnswer, ModelError
 from services.llm.port import (
+    Count,
     Engine,
     Generated,
     GenerationRequest,
@@ -47,6 +48,9 @@ class MeasuredModel:
     async def count(self, prompt: Chat | str, terms: Terms) -> int:
         with self._measured("tokenize"):
             return await self._model.count(prompt, terms)
+
+    async def counter(self, terms: Terms) -> Count:
+        return await self._model.counter(terms)
 
     async def score_labels(
         self, chats: Sequence[Chat], labels: Labels, terms: Terms

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
@@ -16,6 +16,8 @@ from services.llm.chat import Chat
 from services.llm.deadline import Deadline
 
 MAX_LABELS = 128
+
+Count = Callable[[str], int]
 
 
 class Priority(IntEnum):
@@ -207,6 +209,10 @@ class LanguageModel(Protocol):
 
     async def count(self, prompt: Chat | str, terms: Terms) -> int:
         """How many tokens `tokenize` would return."""
+
+    async def counter(self, terms: Terms) -> Count:
+        """Counts tokens of plain text without asking anyone: exactly where the tokenizer is at
+        hand, else by an estimate that is rather too high."""
 
     async def score_labels(
         self, chats: Sequence[Chat], labels: Labels, terms: Terms

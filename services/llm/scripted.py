@@ -41,6 +41,7 @@ from services.llm.port import (
     Capabilities,
     Choice,
     Constraint,
+    Count,
     Engine,
     EngineFingerprint,
     Finish,
@@ -285,6 +286,9 @@ class ScriptedModel:
 
     async def count(self, prompt: Chat | str, terms: Terms) -> int:
         return len(await self.tokenize(prompt, terms))
+
+    async def counter(self, terms: Terms) -> Count:  # noqa: ARG002
+        return lambda text: len(self.script.tokenize(text))
 
     async def score_labels(
         self, chats: Sequence[Chat], labels: Labels, terms: Terms

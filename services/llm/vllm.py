@@ -30,6 +30,7 @@ from services.llm.errors import (
 )
 from services.llm.findings import Findings
 from services.llm.port import (
+    Count,
     Engine,
     Generated,
     GenerationRequest,
@@ -69,8 +70,28 @@ from services.observability.metrics import LlmAbilityLabels, Metrics
 
 PROBE_AGAIN_SECONDS = 60.0
 
+TYPICAL_TITLES = (
+    "Nordvik Trailhead 2-Person Backpacking Tent, Waterproof, 3.1 kg (Forest Green) | SR",
+    "Tischleuchte für draußen, wiederaufladbar, höhenverstellbar, 2er-Set",
+    "Дорожный рюкзак для ноутбука 15,6 дюйма, водонепроницаемый",
+    "折りたたみ式ソーラー充電器 防水 キャンプ用",
+)
+
 log = get_logger(__name__)
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """Tokens for a byte of ASCII, and of other text."""
+
+    ascii: float
+    other: float
+
+    def tokens(self, text: str) -> int:
+        size = len(text.encode())
+        plain = size if text.isascii() else sum(char.isascii() for char in text)
+        return math.ceil(plain * self.ascii + (size - plain) * self.other)
 
 
 class VllmModel:
@@ -91,6 +112,7 @@ class VllmModel:
         self._found: Findings | None = None
         self._probing: asyncio.Task[Findings] | None = None
         self._probed_at = -math.inf
+        self._rates: _Rates | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -121,6 +143,17 @@ class VllmModel:
 
     async def count(self, prompt: Chat | str, terms: Terms) -> int:
         return len(await self.tokenize(prompt, terms))
+
+    async def counter(self, terms: Terms) -> Count:
+        if self._rates is None:
+            if (await self._findings(terms)).has(Ability.TOKENIZE):
+                rates = [
+                    await self.count(text, terms) / len(text.encode()) for text in TYPICAL_TITLES
+                ]
+                self._rates = _Rates(rates[0], max(rates))
+            else:
+                self._rates = _Rates(0.5, 1.0)
+        return self._rates.tokens
 
     async def score_labels(
         self, chats: Sequence[Chat], labels: Labels, terms: Terms

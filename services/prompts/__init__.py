@@ -30,14 +30,12 @@ from services.prompts.segments import (
     Span,
     first_difference,
 )
-from services.prompts.titles import Count
 from services.prompts.versions import template_version, template_versions
 
 __all__ = [
     "DEFAULT_REGULARIZATION",
     "LABELS",
     "MOST_CANDIDATES",
-    "Count",
     "Demonstrated",
     "Lead",
     "Limits",

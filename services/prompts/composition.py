@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.errors import LrgdError
+from services.llm.port import Count
 from services.prompts.labels import labels_for
 from services.prompts.requests import Demonstrated, Limits, Mode, PromptFormat, PromptRequest
 from services.prompts.segments import Prompt, Segment, SegmentName, Shortened
 from services.prompts.templates import render
-from services.prompts.titles import Count, capped, clean, clean_lines
+from services.prompts.titles import capped, clean, clean_lines
 
 LEAST_HISTORY = 3
 

@@ -10,13 +10,13 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from services.llm.port import Count
+
 # Counted among a template's version: raise it when a title may come out differently.
 HYGIENE_VERSION = 1
 
 MAX_CHARACTERS = 400
 UNTITLED = "untitled"
-
-Count = Callable[[str], int]
 
 # Most titles: nothing to do, found out at once.
 _PLAIN = re.compile(r"(?!.*(?:--|''))[A-Za-z0-9&'+./,](?:[A-Za-z0-9&'+./,-]| (?! ))*(?<! )")

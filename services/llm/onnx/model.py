@@ -22,6 +22,7 @@ from services.llm.errors import ModelError, ModelTimeout
 from services.llm.gate import Gate, GateLimits
 from services.llm.onnx.files import ModelFiles
 from services.llm.port import (
+    Count,
     Engine,
     Generated,
     GenerationRequest,
@@ -88,6 +89,10 @@ class OnnxModel:
 
     async def count(self, prompt: Chat | str, terms: Terms) -> int:
         return len(await self.tokenize(prompt, terms))
+
+    async def counter(self, terms: Terms) -> Count:
+        tokenizer = (await self._engine(terms)).tokenizer
+        return lambda text: len(tokenizer.tokens(text))
 
     async def score_labels(
         self, chats: Sequence[Chat], labels: Labels, terms: Terms

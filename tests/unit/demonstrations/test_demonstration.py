@@ -17,6 +17,8 @@ from services.demonstrations.demonstration import (
     Malformed,
     demonstration_schema,
     parse_demonstration,
+    schema_of_titles,
+    splits,
 )
 from services.demonstrations.variant import Variant
 from services.prompts import Demonstrated, PromptFormat, PromptRequest, SegmentName, compose
@@ -144,11 +146,17 @@ def test_the_schema_is_plain_and_the_same_every_time() -> None:
     assert schema["properties"]["example"]["additionalProperties"] is False
 
 
-def test_a_schema_of_titles_allows_no_other() -> None:
-    properties: dict[str, Any] = demonstration_schema((TENT, RADIO, TENT))["properties"]
+def test_a_schema_of_titles_allows_no_other_and_only_an_example_that_happened() -> None:
+    properties: dict[str, Any] = schema_of_titles((TENT, RADIO, TENT), split=1)["properties"]
     example = properties["example"]["properties"]
-    for items in (properties["evidence"]["items"], example["after"]["items"], example["chose"]):
-        assert items == {"type": "string", "enum": [TENT, RADIO]}
+    assert properties["evidence"]["items"] == {"type": "string", "enum": [TENT, RADIO]}
+    assert example["after"]["items"] == {"type": "string", "enum": [TENT]}
+    assert example["chose"] == {"type": "string", "enum": [RADIO]}
+
+
+def test_titles_are_split_only_where_something_new_was_chosen_later() -> None:
+    assert splits((TENT, RADIO, TENT)) == [1]
+    assert splits((TENT, TENT)) == []
 
 
 def test_a_variant_is_shown_as_the_texts_of_both() -> None:

@@ -11,6 +11,7 @@ from services.demonstrations.demonstration import (
     Demonstration,
     Example,
     demonstration_schema,
+    schema_of_titles,
 )
 from services.demonstrations.generation import (
     GeneratorLimits,
@@ -130,7 +131,9 @@ def test_an_answer_may_name_all_past_items_and_mention_the_neighbors_shown() -> 
     assert prompt.neighbor_titles == ("Velamo Alpine Tent",)
     assert prompted(ViewKind.TITLES).neighbor_titles == ()
     assert prompt.schema == demonstration_schema()
-    assert prompt.schema_of_listed_titles == demonstration_schema(prompt.listed_titles)
+    of_titles = [prompt.schema_of_listed_titles(seed) for seed in range(20)]
+    listed = prompt.listed_titles
+    assert all(schema == schema_of_titles(listed, 1) for schema in of_titles), "two are listed"
 
 
 def test_the_oldest_history_goes_first_and_memory_next() -> None:

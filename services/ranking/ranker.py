@@ -1,0 +1,258 @@
+"""Rankings by a language model: prompts composed, sent in one batch, and read by the mode's rule.
+
+`first_token` reads the log-probs of all labels at one position, `likelihood` scores the titles as
+answers, `generate` has the list written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from services.llm.chat import Chat, Message
+from services.llm.labels import find_labels
+from services.llm.port import (
+    Count,
+    GenerationRequest,
+    Labels,
+    LanguageModel,
+    Regex,
+    Sampling,
+    Terms,
+    Usage,
+)
+from services.prompts import (
+    LABELS,
+    Lead,
+    Mode,
+    Prompt,
+    PromptFormat,
+    PromptRequest,
+    compose,
+    content_free,
+    in_candidate_order,
+)
+from services.prompts.leads import CUE
+from services.ranking.ranking import Method, Ranking, RankingRequest
+from services.ranking.written import list_pattern, read_list
+
+REASONING_TOKENS = 64
+_KEPT_PRIORS = 256
+
+# Candidates shown, and whether a history is: all that a prompt without content has.
+_Outline = tuple[int, bool]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    rankings: tuple[Ranking, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What is asked in one go. `form` is the method's, with the labels of the engine at hand."""
+
+    method: Method
+    form: PromptFormat
+    engine: str
+    count: Count
+    terms: Terms
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request, and a prompt for each order in which its candidates are shown."""
+
+    request: RankingRequest
+    prompts: tuple[Prompt, ...]
+
+    @property
+    def outline(self) -> _Outline:
+        return len(self.request.candidates), bool(self.request.history)
+
+
+class Ranker:
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        self._labels: dict[tuple[str, bool], Labels] = {}
+        self._priors: dict[tuple[str, PromptFormat, _Outline], tuple[float, ...]] = {}
+
+    async def rank(self, request: RankingRequest, method: Method, terms: Terms) -> Ranking:
+        return (await self.rank_all([request], method, terms)).rankings[0]
+
+    async def rank_all(
+        self, requests: Sequence[RankingRequest], method: Method, terms: Terms
+    ) -> Ranked:
+        """All in as few calls as the engine allows. Raises ModelError, and PromptTooLong."""
+        if not requests:
+            return Ranked((), Usage())
+        engine = (await self.model.describe(terms)).fingerprint.digest
+        count = await self.model.counter(terms)
+        form = method.form
+        if method.mode is not Mode.LIKELIHOOD:
+            labels = await self._labels_behind(form.lead, engine, terms)
+            form = replace(form, labels=tuple(text.strip() for text in labels.texts))
+        batch = _Batch(method, form, engine, count, terms)
+        reasons, thinking = await self._reasons(requests, batch)
+        asked = [
+            _Asked(
+                request,
+                tuple(
+                    compose(form, replace(request.prompt_request(order), reasoning=reason), count)
+                    for order in method.orders(len(request.candidates))
+                ),
+            )
+            for request, reason in zip(requests, reasons, strict=True)
+        ]
+        match method.mode:
+            case Mode.FIRST_TOKEN:
+                ranked = await self._by_first_token(asked, labels, batch)
+            case Mode.LIKELIHOOD:
+                ranked = await self._by_title(asked, batch)
+            case Mode.GENERATE:
+                ranked = await self._by_list(asked, batch)
+        return Ranked(ranked.rankings, ranked.usage + thinking)
+
+    async def _by_first_token(
+        self, asked: Sequence[_Asked], labels: Labels, batch: _Batch
+    ) -> Ranked:
+        unknown = self._unknown_priors(asked, batch) if batch.method.calibrated else []
+        # With the rest of the batch: a prior costs no round trip of its own.
+        empty = [compose(batch.form, _without_content(one), batch.count) for one in unknown]
+        prompts = [prompt for one in asked for prompt in one.prompts]
+        scored = await self.model.score_labels(
+            [prompt.chat() for prompt in (*prompts, *empty)],
+            labels.first(max(len(one.request.candidates) for one in asked)),
+            batch.terms,
+        )
+        rows = iter(scored.rows)
+        said = [
+            [next(rows).logprobs[: len(prompt.labels)] for prompt in one.prompts] for one in asked
+        ]
+        for outline, row in zip(unknown, rows, strict=True):
+            self._keep_prior(outline, among(row.logprobs[: outline[0]]), batch)
+        rankings = [
+            _of_labels(one, shown, self._prior(one, batch), batch.method)
+            for one, shown in zip(asked, said, strict=True)
+        ]
+        return Ranked(tuple(rankings), scored.usage)
+
+    async def _by_title(self, asked: Sequence[_Asked], batch: _Batch) -> Ranked:
+        rankings, usage = [], Usage()
+        for one in asked:
+            (prompt,) = one.prompts
+            titles = [prompt.continued(title) for title in prompt.titles]
+            scored = await self.model.score_titles(prompt.chat(), titles, batch.terms)
+            said = tuple(score.logprob for score in scored.scores)
+            rankings.append(
+                Ranking(batch.method, _ids(one), among(said), prompts=one.prompts, raw=(said,))
+            )
+            usage += scored.usage
+        return Ranked(tuple(rankings), usage)
+
+    async def _by_list(self, asked: Sequence[_Asked], batch: _Batch) -> Ranked:
+        method = batch.method
+        answers = await self.model.generate(
+            [_written_by(prompt, method) for one in asked for prompt in one.prompts], batch.terms
+        )
+        texts = iter(answers)
+        rankings = []
+        for one in asked:
+            lists = [read_list(next(texts).text, prompt, method.listed) for prompt in one.prompts]
+            raw = tuple(_places(written.listed, len(one.request.candidates)) for written in lists)
+            rankings.append(
+                Ranking(
+                    method, _ids(one), _mean(raw), prompts=one.prompts, raw=raw, written=lists[0]
+                )
+            )
+        return Ranked(tuple(rankings), sum((answer.usage for answer in answers), Usage()))
+
+    async def _reasons(
+        self, requests: Sequence[RankingRequest], batch: _Batch
+    ) -> tuple[list[str | None], Usage]:
+        """With a reasoning lead: what the model has to say first, to the end of its line."""
+        if batch.form.lead is not Lead.REASONING:
+            return [None] * len(requests), Usage()
+        sampling = Sampling(REASONING_TOKENS, stop=("\n",))
+        prompts = [compose(batch.form, one.prompt_request(), batch.count) for one in requests]
+        said = await self.model.generate(
+            [GenerationRequest(prompt.chat(), sampling) for prompt in prompts], batch.terms
+        )
+        return [one.text for one in said], sum((one.usage for one in said), Usage())
+
+    async def _labels_behind(self, lead: Lead, engine: str, terms: Terms) -> Labels:
+        """Asked of the tokenizer once for an engine, behind a cue and at an answer's beginning."""
+        cue = "" if lead is Lead.NONE else CUE
+        key = (engine, bool(cue))
+        if key not in self._labels:
+            texts = [f" {label}" if cue else label for label in LABELS]
+            chat = Chat((Message("user", "Rank."),), cue)
+            self._labels[key] = await find_labels(self.model, chat, texts, terms)
+        return self._labels[key]
+
+    def _unknown_priors(self, asked: Sequence[_Asked], batch: _Batch) -> list[_Outline]:
+        outlines = dict.fromkeys(one.outline for one in asked)
+        return [one for one in outlines if (batch.engine, batch.form, one) not in self._priors]
+
+    def _keep_prior(self, outline: _Outline, prior: tuple[float, ...], batch: _Batch) -> None:
+        if len(self._priors) >= _KEPT_PRIORS:
+            self._priors.pop(next(iter(self._priors)))
+        self._priors[batch.engine, batch.form, outline] = prior
+
+    def _prior(self, one: _Asked, batch: _Batch) -> tuple[float, ...] | None:
+        if not batch.method.calibrated:
+            return None
+        return self._priors[batch.engine, batch.form, one.outline]
+
+
+def among(logprobs: Sequence[float]) -> tuple[float, ...]:
+    """As if nothing but these could have been said."""
+    most = max(logprobs)
+    total = most + math.log(math.fsum(math.exp(value - most) for value in logprobs))
+    return tuple(value - total for value in logprobs)
+
+
+def _of_labels(
+    asked: _Asked,
+    rows: Sequence[tuple[float, ...]],
+    prior: tuple[float, ...] | None,
+    method: Method,
+) -> Ranking:
+    by_candidate, raw = [], []
+    for prompt, row in zip(asked.prompts, rows, strict=True):
+        shown = row if prior is None else [said - p for said, p in zip(row, prior, strict=True)]
+        by_candidate.append(in_candidate_order(prompt.order, among(shown)))
+        raw.append(tuple(in_candidate_order(prompt.order, row)))
+    scores = among(_mean(by_candidate))
+    return Ranking(method, _ids(asked), scores, asked.prompts, tuple(raw), prior)
+
+
+def _written_by(prompt: Prompt, method: Method) -> GenerationRequest:
+    listed = min(method.listed, len(prompt.labels))
+    # Two tokens for a label, at most, and the end.
+    sampling = Sampling(max_tokens=2 * listed + 2)
+    pattern = list_pattern(prompt.labels, listed, behind_lead=bool(prompt.lead))
+    return GenerationRequest(prompt.chat(), sampling, Regex(pattern))
+
+
+def _places(listed: Sequence[int], candidates: int) -> tuple[float, ...]:
+    """Minus the place in the list; what is not in it comes last, all alike."""
+    places = [-float(candidates)] * candidates
+    for place, candidate in enumerate(listed, start=1):
+        places[candidate] = -float(place)
+    return tuple(places)
+
+
+def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    return tuple(math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
+
+
+def _ids(asked: _Asked) -> tuple[str, ...]:
+    return tuple(candidate.item_id for candidate in asked.request.candidates)
+
+
+def _without_content(outline: _Outline) -> PromptRequest:
+    candidates, has_history = outline
+    return content_free(PromptRequest(("",) if has_history else (), ("",) * candidates))
