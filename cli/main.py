@@ -116,7 +116,7 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask the model server for everything it may be asked for, and say what each lack costs."""
+    """Ask the configured model for everything it may be asked for; say what each lack costs."""
     from cli.doctor import examine  # noqa: PLC0415
 
     examine(as_json=as_json)

@@ -80,7 +80,8 @@ def export(
     """Write a trained model's files, as ONNX Runtime and vLLM read them.
 
     One file of weights (float16 safetensors) serves both: Hugging Face's config and tokenizer lie
-    beside it, and so does the ONNX graph, which refers to it.
+    beside it, and so does the ONNX graph, which refers to it. [bold]card.json[/] says which prompts
+    the model was taught: with others the services refuse it.
     """
     from lab.mini.export import export as write  # noqa: PLC0415
 

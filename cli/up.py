@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cli.supervisor import Child, Supervisor
-from services.bootstrap import make_catalog, redis_urls
+from services.bootstrap import make_catalog, model_config, redis_urls
 from services.catalog.catalog import nothing_follows
 from services.catalog.sample import load_sample_shop
 from services.errors import ConfigurationError, LrgdError
@@ -46,6 +46,7 @@ def run_up(settings: Settings) -> int:
             "`lrgd up` is for LRGD_DEPLOYMENT=local; in production run `lrgd migrate`, "
             "`lrgd gateway`, `lrgd worker` and `lrgd beat`"
         )
+    model_config(settings)  # or each child would refuse it, in its own log
     with _held(settings.data_dir):
         _expect_free(settings.host, settings.port)
         return asyncio.run(_up(settings))

@@ -14,17 +14,29 @@ from services.access.keys import ApiKeys
 from services.access.rate_limit import RateLimiter
 from services.catalog.catalog import Catalog, nothing_follows
 from services.catalog.positives import PositiveEvents
+from services.demonstrations.versions import prompt_versions
 from services.errors import ConfigurationError
-from services.llm.served import expect_model
+from services.llm.card import expect_prompts, read_card
+from services.llm.connection import ServerConfig
+from services.llm.gate import GateLimits
+from services.llm.measured import MeasuredModel
+from services.llm.onnx import OnnxConfig, OnnxModel
+from services.llm.onnx.files import missing_files
+from services.llm.port import LanguageModel
+from services.llm.served import expect_loaded, expect_model
+from services.llm.vllm import VllmModel
 from services.observability.health import CHECK_SECONDS, Health
+from services.observability.logging import get_logger
 from services.observability.metrics import Metrics
 from services.queue import Job, Queue, make_celery
 from services.recommendations.recommend import Recommender
 from services.retrieval.popularity import Popularity
-from services.settings import Settings
+from services.settings import PREFIX, SHIPPED_MODEL, Deployment, Settings
 from services.storage.database import Database, open_database
 from services.storage.redis import connect
 from services.storage.valkey import known_address
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,7 @@ class Services:
     catalog: Catalog
     keys: ApiKeys
     rate_limiter: RateLimiter
+    model: LanguageModel
     popularity: Popularity
     recommender: Recommender
     health: Health
@@ -67,6 +80,7 @@ def refuse_to_start_if_wrong(settings: Settings) -> None:
     """What only the parts can judge, judged before a server begins to start them."""
     redis_urls(settings)
     PositiveEvents.parse(settings.positive_events)
+    model_config(settings)
 
 
 @contextlib.asynccontextmanager
@@ -94,6 +108,59 @@ def make_catalog(
     )
 
 
+def model_config(settings: Settings) -> ServerConfig | OnnxConfig:
+    """The configured server, or the embedded model, whose files and card are looked at: then
+    ConfigurationError says what is wrong with them."""
+    if settings.llm_url is not None and settings.llm_model is not None:
+        key, most = settings.llm_api_key, settings.llm_in_flight
+        return ServerConfig(
+            settings.llm_url,
+            settings.llm_model,
+            api_key=None if key is None else key.get_secret_value(),
+            weights=settings.llm_weights,
+            dtype=settings.llm_dtype,
+            connect_seconds=settings.llm_connect_seconds,
+            probe_seconds=settings.llm_probe_seconds,
+            gate=GateLimits(in_flight=most, rounds=max(1, most * 3 // 4)),
+        )
+    folder = settings.llm_folder
+    if missing := missing_files(folder):
+        raise ConfigurationError(
+            f"{PREFIX}LLM_FOLDER: {folder} is no model for ONNX Runtime: it lacks "
+            f"{', '.join(missing)}"
+        )
+    card = read_card(folder)
+    if card is not None:
+        expect_prompts(card, prompt_versions())
+    return OnnxConfig(
+        folder,
+        model=folder.name if card is None else card.name,
+        threads=settings.llm_threads,
+        cache_bytes=settings.llm_cache_bytes,
+    )
+
+
+def make_model(settings: Settings, metrics: Metrics) -> LanguageModel:
+    """Asks and loads nothing before its first call. Made inside the event loop that uses it."""
+    config = model_config(settings)
+    if isinstance(config, ServerConfig):
+        return MeasuredModel(VllmModel(config, metrics), metrics)
+    if settings.deployment is Deployment.PRODUCTION and config.folder == SHIPPED_MODEL:
+        log.warning(
+            "model_for_trying_out",
+            model=config.model,
+            detail="lrgd-mini knows the sample shop and little else: set LRGD_LLM_URL and "
+            "LRGD_LLM_MODEL",
+        )
+    if read_card(config.folder) is None:
+        log.warning(
+            "model_without_card",
+            folder=str(config.folder),
+            detail="nobody says which prompts it was taught: `lrgd doctor` shows what it can do",
+        )
+    return MeasuredModel(OnnxModel(config, metrics), metrics)
+
+
 @contextlib.asynccontextmanager
 async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
     """Everything open inside the caller's event loop, and closed again in reverse."""
@@ -115,7 +182,9 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
                 Job.REFRESH_POPULARITY, debounce_seconds=settings.popularity_debounce_seconds
             )
 
-        more = {}
+        model = make_model(settings, metrics)
+        stack.push_async_callback(model.aclose)
+        more = {"llm": partial(expect_loaded, model)}
         if settings.llm_url is not None and settings.llm_model is not None:
             http = await stack.enter_async_context(_model_server(settings, settings.llm_url))
             more["llm"] = partial(expect_model, http, settings.llm_model)
@@ -129,6 +198,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             catalog=make_catalog(settings, database, after_positives),
             keys=ApiKeys(database, trusted_seconds=settings.api_key_cache_seconds),
             rate_limiter=RateLimiter(redis, metrics, per_minute=settings.rate_limit_per_minute),
+            model=model,
             popularity=popularity,
             recommender=Recommender(database, popularity, positives, metrics),
             health=Health(settings, database, redis, metrics, more),

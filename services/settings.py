@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from services.errors import ConfigurationError
 
 PREFIX = "LRGD_"
+SHIPPED_MODEL = Path(__file__).parent / "llm" / "lrgd_mini"
 MASK = "********"
 
 
@@ -93,10 +94,46 @@ class Settings(BaseSettings):
     )
 
     llm_url: str | None = Field(
-        None, description="Base URL of an OpenAI-compatible model server, e.g. vLLM."
+        None,
+        description="Base URL of an OpenAI-compatible model server, e.g. vLLM. "
+        "Unset: the embedded model of llm_folder.",
     )
     llm_model: str | None = Field(None, description="Name of the model that server serves.")
     llm_api_key: SecretStr | None = Field(None, description="Bearer token of that server.")
+    llm_weights: str | None = Field(
+        None,
+        description="Which weights that server has loaded (a revision, a digest), for the "
+        "fingerprint: it cannot be asked, and scores of different weights are not compared.",
+    )
+    llm_dtype: str | None = Field(
+        None, description="In which precision that server computes, for the fingerprint."
+    )
+    llm_in_flight: int = Field(
+        64,
+        ge=1,
+        description="Most calls of one process under way at that server; "
+        "learning takes up to three quarters of them.",
+    )
+    llm_connect_seconds: float = Field(
+        2, gt=0, description="Longest wait for a connection to that server."
+    )
+    llm_probe_seconds: float = Field(
+        30, gt=0, description="Longest wait for what a server is asked when it is met first."
+    )
+    llm_folder: Path = Field(
+        SHIPPED_MODEL,
+        description="Folder of the embedded model: Hugging Face's files and model.onnx. "
+        "Unset: lrgd-mini, for trying out.",
+    )
+    llm_threads: int = Field(
+        1, ge=1, le=256, description="Threads of one process that compute the embedded model."
+    )
+    llm_cache_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=0,
+        description="Memory of one process for the beginnings of prompts that the embedded model "
+        "has read.",
+    )
 
     auth: Auth = Field(
         Auth.OFF, description="required: every call needs an API key (`lrgd keys create`)."
@@ -181,6 +218,10 @@ class Settings(BaseSettings):
         _both_or_neither(self, "llm_url", "llm_model")
         if self.llm_api_key is not None and self.llm_url is None:
             raise ValueError(f"{PREFIX}LLM_API_KEY is set but {PREFIX}LLM_URL is not")
+        if self.llm_url is not None and "llm_folder" in self.model_fields_set:
+            raise ValueError(
+                f"{PREFIX}LLM_URL and {PREFIX}LLM_FOLDER name two models: set one of them"
+            )
         if self.heartbeat_stale_seconds <= self.heartbeat_seconds:
             raise ValueError(
                 f"{PREFIX}HEARTBEAT_STALE_SECONDS must be larger than {PREFIX}HEARTBEAT_SECONDS"

@@ -17,11 +17,11 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def load_checkpoint(folder: Path) -> tuple[Mini, MiniTokenizer, dict[str, Any]]:
-    """The model in float32, its tokenizer, and how far its training had come."""
+    """The model in float32, its tokenizer, and all that the checkpoint says of the training."""
     state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
     model = Mini(Shape(**state["shape"]))
     model.load_state_dict(state["model"])
-    return model.eval(), MiniTokenizer.load(folder), state["progress"]
+    return model.eval(), MiniTokenizer.load(folder), state
 
 
 def write_hugging_face(model: Mini, tokenizer: MiniTokenizer, folder: Path) -> None:
@@ -31,6 +31,7 @@ def write_hugging_face(model: Mini, tokenizer: MiniTokenizer, folder: Path) -> N
         for name, weight in model.named_parameters()
     }
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # it would be its owner's alone
     _write(folder / "config.json", _config(model.shape, tokenizer))
     _write(
         folder / "generation_config.json",

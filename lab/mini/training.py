@@ -34,8 +34,7 @@ from lab.mini.tokenizer import END, MiniTokenizer
 from lab.mini.vocabulary import vocabulary_texts
 from lab.mini.watching import SIZES, Watch
 from lab.shop.taste import Shop
-from services.demonstrations.generation import generator_version
-from services.prompts import template_versions
+from services.demonstrations.versions import prompt_versions
 
 LANGUAGE_STEPS = 200
 READ_BELOW = 0.95  # of the loss among the labels shown (1 is knowing nothing): reading has begun
@@ -121,14 +120,9 @@ class OtherPrompts(Exception):
     def __init__(self, out: Path, prompts: dict[str, str]) -> None:
         super().__init__(
             f"the training in {out} was begun with the prompts {', '.join(prompts.values())}; "
-            f"those of now are {', '.join(taught_prompts().values())}: "
+            f"those of now are {', '.join(prompt_versions().values())}: "
             "begin another training, in a new folder"
         )
-
-
-def taught_prompts() -> dict[str, str]:
-    """The versions of all that a model learns to read and to write."""
-    return {**{str(k): v for k, v in template_versions().items()}, "generator": generator_version()}
 
 
 class Trainer:
@@ -209,7 +203,7 @@ class Trainer:
             "torch": torch.get_rng_state(),
             "shape": asdict(self.model.shape),
             "run": asdict(self.run) | {"out": str(self.run.out)},
-            "prompts": taught_prompts(),
+            "prompts": prompt_versions(),
         }
         whole = self.run.out / "checkpoint.part"
         torch.save(state, whole)
@@ -221,7 +215,7 @@ class Trainer:
         if not file.exists():
             return False
         state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
-        if state["prompts"] != taught_prompts():
+        if state["prompts"] != prompt_versions():
             raise OtherPrompts(self.run.out, state["prompts"])
         self.model.load_state_dict(state["model"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):

@@ -37,8 +37,8 @@ from services.llm.wire import (
     VERSION,
     ChatAnswer,
     ConstraintField,
-    ModelCard,
     ModelList,
+    ServedModel,
     ServerVersion,
     Tokenized,
     constraint_fields,
@@ -136,7 +136,7 @@ class _Probe:
             system_fingerprint=first.system_fingerprint,
         )
 
-    async def _card(self) -> ModelCard:
+    async def _card(self) -> ServedModel:
         model = self.server.config.model
         served = parse(ModelList, await self.server.get(MODELS, self.terms)).data
         for card in served:

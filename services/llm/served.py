@@ -1,10 +1,15 @@
-"""Whether the configured model server answers and serves the configured model."""
+"""Whether the configured model is there: on its server, or in this process."""
 
 from __future__ import annotations
 
 import httpx2
 
-from services.observability.health import NotReady
+from services.llm.errors import ModelError, ModelTimeout
+from services.llm.port import LanguageModel, Terms
+from services.observability.health import CHECK_SECONDS, NotReady
+from services.observability.logging import get_logger
+
+log = get_logger(__name__)
 
 
 async def expect_model(http: httpx2.AsyncClient, model: str) -> None:
@@ -17,3 +22,16 @@ async def expect_model(http: httpx2.AsyncClient, model: str) -> None:
         raise NotReady(
             f"the model server does not serve the model of LRGD_LLM_MODEL, but {len(served)} others"
         )
+
+
+async def expect_loaded(model: LanguageModel) -> None:
+    """NotReady if an embedded model cannot be loaded. Once it is, this costs nothing."""
+    try:
+        await model.describe(Terms.within(CHECK_SECONDS))
+    except ModelTimeout:
+        raise NotReady("the embedded model is being loaded") from None
+    except ModelError as error:
+        log.warning("embedded_model_not_loaded", error=str(error))
+        raise NotReady(
+            "the embedded model cannot be loaded: see LRGD_LLM_FOLDER (the log says more)"
+        ) from None

@@ -77,7 +77,7 @@ class ChatAnswer(_Part):
         )
 
 
-class ModelCard(_Part):
+class ServedModel(_Part):
     id: str
     owned_by: str = "unknown"
     root: str | None = None
@@ -85,7 +85,7 @@ class ModelCard(_Part):
 
 
 class ModelList(_Part):
-    data: tuple[ModelCard, ...]
+    data: tuple[ServedModel, ...]
 
 
 class Tokenized(_Part):

@@ -29,7 +29,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 def test_everything_is_ready_and_the_sample_shop_is_there(running: Deployment) -> None:
     status, readiness = running.get("/readyz")
     assert status == 200
-    assert set(readiness["parts"]) == {"database", "redis", "worker"}
+    assert set(readiness["parts"]) == {"database", "redis", "worker", "llm"}
     status, page = running.get("/items?limit=3")
     assert status == 200
     assert len(page["items"]) == 3

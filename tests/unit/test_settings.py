@@ -86,6 +86,12 @@ def test_half_a_feature_is_refused_and_the_missing_half_is_named(
     assert SECRET not in refusal
 
 
+def test_two_models_are_refused(environment: Environment) -> None:
+    refusal = environment.refusal(LLM_URL="http://vllm", LLM_MODEL="qwen", LLM_FOLDER="model")
+    assert f"{PREFIX}LLM_URL" in refusal
+    assert f"{PREFIX}LLM_FOLDER" in refusal
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

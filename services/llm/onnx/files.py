@@ -30,7 +30,7 @@ class ModelFiles:
 
     @classmethod
     def read(cls, folder: Path) -> ModelFiles:
-        missing = [name for name in _NEEDED if not (folder / name).is_file()]
+        missing = missing_files(folder)
         if missing:
             raise ModelUnavailable(f"the model's folder {folder} lacks {', '.join(missing)}")
         config = _json(folder / CONFIG)
@@ -71,6 +71,10 @@ class ModelFiles:
     def tokenizer_digest(self) -> str:
         """What decides which tokens a chat becomes."""
         return _digest(self.tokenizer.read_bytes(), self.chat_template.encode())
+
+
+def missing_files(folder: Path) -> list[str]:
+    return [name for name in _NEEDED if not (folder / name).is_file()]
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -39,6 +39,7 @@ async def test_ready_is_when_everything_answers(client: httpx2.AsyncClient) -> N
         "database": True,
         "redis": True,
         "worker": True,
+        "llm": True,
     }
 
 
@@ -73,6 +74,7 @@ async def test_a_redis_that_is_down_is_named_and_takes_the_worker_along(
         "database": True,
         "redis": False,
         "worker": False,
+        "llm": True,
     }
     assert "hunter2" not in str(told)
 
@@ -88,6 +90,7 @@ async def test_a_database_that_is_down_is_named(opened_client: ClientFactory) ->
         "database": False,
         "redis": True,
         "worker": True,
+        "llm": True,
     }
     assert "hunter2" not in str(told)
 
@@ -136,5 +139,5 @@ async def test_to_live_a_gateway_needs_nobody(opened_client: ClientFactory) -> N
 async def test_readiness_is_also_a_metric(client: httpx2.AsyncClient) -> None:
     await client.get("/readyz")
     metrics = (await client.get("/metrics")).text
-    for part in ("database", "redis", "worker"):
+    for part in ("database", "redis", "worker", "llm"):
         assert f'lrgd_part_ready{{part="{part}"}} 1.0' in metrics

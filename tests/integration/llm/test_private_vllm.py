@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from lab.servers.vllm import PrivateVllm, VllmFailed
-from tests.integration.llm.tiny_llama import write_tiny_llama
+from services.settings import SHIPPED_MODEL
 
 ENVIRONMENT = os.environ.get("VLLM_ENVIRONMENT")
 
@@ -29,9 +29,8 @@ with PrivateVllm(Path(sys.argv[1]), environment=Path(sys.argv[2])) as server:
 
 @pytest.mark.vllm
 @pytest.mark.timeout(400)
-def test_no_process_of_it_outlives_an_owner_that_is_killed(tmp_path: Path) -> None:
-    model = write_tiny_llama(tmp_path / "model")
-    command = [sys.executable, "-c", _OWNER, str(model), str(ENVIRONMENT)]
+def test_no_process_of_it_outlives_an_owner_that_is_killed() -> None:
+    command = [sys.executable, "-c", _OWNER, str(SHIPPED_MODEL), str(ENVIRONMENT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
         server = psutil.Process(int(owner.stdout.readline()))

@@ -1,16 +1,20 @@
-"""A configured model server is part of what must be ready."""
+"""The configured model, on its server or embedded, is part of what must be ready."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
+from services.llm.port import Terms
 from services.ports import free_port
+from services.settings import SHIPPED_MODEL
 from tests.conftest import ServicesFactory
 
 
@@ -69,6 +73,18 @@ async def test_a_model_server_that_is_down_is_named(opened_services: ServicesFac
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_without_a_model_server_none_is_expected(opened_services: ServicesFactory) -> None:
+async def test_without_a_model_server_the_embedded_model_must_load(
+    opened_services: ServicesFactory, tmp_path: Path
+) -> None:
     async with opened_services() as services:
-        assert "llm" not in {part.part for part in await services.health.check()}
+        (llm,) = [part for part in await services.health.check() if part.part == "llm"]
+        assert llm.ready
+        assert await services.model.count("tea", Terms.within(10)) >= 1
+
+    broken = shutil.copytree(SHIPPED_MODEL, tmp_path / "broken")
+    (broken / "model.onnx").write_bytes(b"no graph")
+    async with opened_services(llm_folder=broken) as services:
+        (llm,) = [part for part in await services.health.check() if part.part == "llm"]
+    assert not llm.ready
+    assert "LRGD_LLM_FOLDER" in (llm.detail or "")
+    assert str(tmp_path) not in (llm.detail or "")

@@ -13,6 +13,8 @@ from lab.mini.hugging_face import load_checkpoint  # noqa: E402
 from lab.mini.model import Mini, Shape, prepare  # noqa: E402
 from lab.mini.training import Run, Trainer  # noqa: E402
 from lab.mini.watching import likelihoods, sampled  # noqa: E402
+from services.demonstrations.versions import prompt_versions  # noqa: E402
+from services.llm.card import expect_prompts, read_card  # noqa: E402
 from services.llm.chat import Chat, Message  # noqa: E402
 
 pytestmark = [pytest.mark.lab, pytest.mark.filterwarnings("default")]
@@ -105,7 +107,18 @@ def test_hugging_faces_tokenizer_renders_the_same_chats(trained: Path, tmp_path:
     assert open_turn == tokenizer.chat(Chat((user,)))
 
 
+def test_the_card_says_what_the_training_was(trained: Path, tmp_path: Path) -> None:
+    export(trained, tmp_path)
+    card = read_card(tmp_path)
+    assert card is not None
+    expect_prompts(card, prompt_versions())
+    assert card.training.tokens >= 30_000
+    assert "--width 64 --layers 2" in card.training.command
+
+
 def test_the_shipped_files_are_small(trained: Path, tmp_path: Path) -> None:
     files = {file.name for file in export(trained, tmp_path)}
     assert {"config.json", "model.safetensors", "model.onnx", "tokenizer.json"} <= files
+    assert {"card.json", "README.md"} <= files
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o644
     assert np.sum([(tmp_path / name).stat().st_size for name in files]) < 25_000_000

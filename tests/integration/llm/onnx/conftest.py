@@ -9,9 +9,8 @@ import pytest
 
 from services.llm.onnx import OnnxConfig, OnnxModel
 from services.observability.metrics import Metrics
-from tests.integration.llm import tiny_llama
 from tests.integration.llm.conftest import Bench
-from tests.integration.llm.onnx.random_llama import write_random_llama
+from tests.integration.llm.onnx.random_llama import LABELS, write_random_llama
 
 
 @pytest.fixture(scope="session")
@@ -22,4 +21,4 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def bench(folder: Path) -> AsyncIterator[Bench]:
     async with OnnxModel(OnnxConfig(folder), Metrics()) as model:
-        yield Bench(model, tiny_llama.LABELS)
+        yield Bench(model, LABELS)

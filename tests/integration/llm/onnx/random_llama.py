@@ -1,4 +1,7 @@
-"""A Llama with random weights, of any shape, with the tokenizer of the tiny one and a graph."""
+"""A Llama with random weights, of any shape, with a tokenizer of bytes and a graph: about 1 MB.
+
+It says nothing sensible. What it is for: what must hold to the last bit, for any weights.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,115 @@ from typing import Any
 import numpy as np
 
 from lab.mini.onnx_graph import write_graph
-from tests.integration.llm import tiny_llama
+
+LABELS = tuple(f"[{number}]" for number in range(1, 129))
+SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|turn|>")
+
+# It can be made to think, so that switching thinking off can be seen.
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+<|turn|>{{ message.role }}
+{{ message.content }}<|end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}
+<|turn|>assistant
+{% if enable_thinking is defined and enable_thinking -%}
+<think>
+{% endif -%}
+{%- endif -%}"""
 
 # Query heads in pairs over shared keys, as larger models have them.
 GROUPED = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+CONTEXT = 2048
 
 
 def write_random_llama(
     folder: Path, shape: Mapping[str, int] = GROUPED, *, seed: int = 3, dtype: str = "F16"
 ) -> Path:
-    tiny_llama.write_tiny_llama(folder)
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= {**GROUPED, "rope_theta": 1e6, **shape}
-    config["dtype"] = {"F16": "float16", "F32": "float32"}[dtype]
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = [*SPECIAL, *_byte_letters(), *LABELS]
+    config: dict[str, Any] = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        **GROUPED,
+        "vocab_size": len(vocabulary),
+        "max_position_embeddings": CONTEXT,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 1e6,
+        "hidden_act": "silu",
+        "tie_word_embeddings": True,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "dtype": {"F16": "float16", "F32": "float32"}[dtype],
+        **shape,
+    }
+    _write_json(folder / "config.json", config)
+    _write_json(folder / "generation_config.json", {"eos_token_id": 2})
+    _write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": "<|begin|>",
+            "eos_token": "<|end|>",
+            "pad_token": "<|pad|>",
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": CONTEXT,
+            "chat_template": CHAT_TEMPLATE,
+        },
+    )
+    _write_json(folder / "tokenizer.json", _tokenizer(vocabulary))
     _write_weights(folder / "model.safetensors", config, np.random.default_rng(seed), dtype)
     write_graph(folder)
     return folder
+
+
+def _tokenizer(vocabulary: list[str]) -> dict[str, object]:
+    added = [
+        {
+            "id": vocabulary.index(text),
+            "content": text,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": text in SPECIAL,
+        }
+        for text in (*SPECIAL, *LABELS)
+    ]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": None,
+        "pre_tokenizer": {**byte_level, "trim_offsets": True},
+        "post_processor": None,
+        "decoder": {**byte_level, "trim_offsets": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {text: number for number, text in enumerate(vocabulary)},
+            "merges": [],
+        },
+    }
+
+
+def _byte_letters() -> list[str]:
+    """The letters by which byte-level tokenizers write the 256 bytes."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
 
 
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -71,3 +166,7 @@ def _write_weights(
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)
     path.write_bytes(len(encoded).to_bytes(8, "little") + encoded + data)
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")

@@ -29,8 +29,7 @@ from services.llm.port import (
     Terms,
 )
 from services.observability.metrics import Metrics
-from tests.integration.llm import tiny_llama
-from tests.integration.llm.onnx.random_llama import write_random_llama
+from tests.integration.llm.onnx.random_llama import LABELS, write_random_llama
 
 TITLES = [
     "green tea",
@@ -68,8 +67,8 @@ async def uncached(folder: Path) -> AsyncIterator[OnnxModel]:
 
 @pytest.fixture
 async def labels(model: OnnxModel) -> Labels:
-    ids = [await model.tokenize(label, terms()) for label in tiny_llama.LABELS[:50]]
-    return Labels(tiny_llama.LABELS[:50], tuple(one for (one,) in ids))
+    ids = [await model.tokenize(label, terms()) for label in LABELS[:50]]
+    return Labels(LABELS[:50], tuple(one for (one,) in ids))
 
 
 async def test_packed_titles_score_as_each_does_alone(model: OnnxModel) -> None:

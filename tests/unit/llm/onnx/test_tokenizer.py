@@ -11,16 +11,14 @@ from services.llm.chat import Chat, Message
 from services.llm.errors import ModelRefused, ModelUnavailable
 from services.llm.onnx.files import ModelFiles
 from services.llm.onnx.tokenizer import ChatTokenizer
-from tests.integration.llm.tiny_llama import write_tiny_llama
+from tests.integration.llm.onnx.random_llama import write_random_llama
 
 CHAT = Chat((Message("system", "Rank."), Message("user", "Tea or coffee?")), "Next:")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_tiny_llama(tmp_path)
-    (tmp_path / "model.onnx").touch()
-    return tmp_path
+    return write_random_llama(tmp_path)
 
 
 def tokenizer_with(folder: Path, template: str) -> ChatTokenizer:

@@ -1,0 +1,118 @@
+"""The model card of lrgd-mini: for programs (card.json), and rendered for people (README.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from services.errors import ConfigurationError
+from services.llm.card import CARD, ModelCard, Quality, Training, read_card
+
+README = "README.md"
+
+PURPOSE = (
+    "Trying the system out, its tests, and CI: it ranks in context, reads and writes "
+    "demonstrations, and needs no GPU, no download and no account."
+)
+NOT_FOR = (
+    "production, real shops, or any text but the system's own prompts. It was trained from nothing "
+    "on the items and the generated users of the sample shop, and knows no other words."
+)
+DATA = (
+    "generated users of the sample shop (lab/shop), drawn while training, in the system's own "
+    "prompts; none of them is in the sample shop, none is used in an evaluation"
+)
+
+
+def make_card(state: Mapping[str, Any], parameters: int) -> ModelCard:
+    """Of a training's checkpoint. Nobody has measured the model yet."""
+    run = state["run"]
+    return ModelCard(
+        name="lrgd-mini",
+        purpose=PURPOSE,
+        not_for=NOT_FOR,
+        architecture="LlamaForCausalLM",
+        parameters=parameters,
+        context_tokens=state["shape"]["longest"],
+        prompts=state["prompts"],
+        training=Training(
+            command=f"lrgd lab mini train --out build/mini --millions {run['tokens'] / 1e6:g} "
+            f"--seed {run['seed']} --threads {run['threads']} --width {run['width']} "
+            f"--layers {run['layers']}",
+            seed=run["seed"],
+            tokens=state["progress"]["tokens"],
+            data=DATA,
+        ),
+    )
+
+
+def write_card(card: ModelCard, folder: Path) -> list[Path]:
+    """Both forms of it."""
+    files = {CARD: card.model_dump_json(indent=2) + "\n", README: rendered(card)}
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in files]
+
+
+def write_quality(
+    folder: Path, figures: Mapping[str, float], command: str = "lrgd lab mini evaluate"
+) -> None:
+    """Into the card that lies there. `command` prints these figures again."""
+    card = read_card(folder)
+    if card is None:
+        raise ConfigurationError(f"{folder} has no {CARD}: `lrgd lab mini export` writes one")
+    quality = Quality(command=command, figures=dict(figures))
+    write_card(card.model_copy(update={"quality": quality}), folder)
+
+
+def rendered(card: ModelCard) -> str:
+    training = card.training
+    return f"""\
+# {card.name}
+
+{card.architecture}, {card.parameters:,} parameters, a context of {card.context_tokens:,} tokens, \
+weights in float16.
+
+**For:** {card.purpose}
+
+**Not for:** {card.not_for}
+
+## Training
+
+{training.tokens:,} tokens of {training.data}.
+
+```sh
+{training.command}
+lrgd lab mini export build/mini
+```
+
+It was taught these versions of the prompts; with others the system refuses to start.
+
+| prompt | version |
+|---|---|
+{_rows(card.prompts)}
+
+## Quality
+
+{_quality(card)}"""
+
+
+def _quality(card: ModelCard) -> str:
+    if card.quality is None:
+        return "Not measured yet.\n"
+    return f"""\
+Measured with
+
+```sh
+{card.quality.command}
+```
+
+| figure | value |
+|---|---|
+{_rows({name: f"{value:.4g}" for name, value in card.quality.figures.items()})}
+"""
+
+
+def _rows(table: Mapping[str, str]) -> str:
+    return "\n".join(f"| {name} | {value} |" for name, value in table.items())
