@@ -130,6 +130,8 @@ def evaluate(
 
     console = Console(stderr=True)
     environment = vllm or (DEFAULT_VLLM if DEFAULT_VLLM.exists() else None)
+    if environment is not None and not (environment / "bin" / "python").exists():
+        raise typer.BadParameter(f"{environment} is no Python environment", param_hint="--vllm")
     if environment is None:
         console.print(
             f"[yellow]![/] no vLLM: {DEFAULT_VLLM} is not there (`make test-vllm` makes it), "

@@ -27,6 +27,28 @@ def make(
 
 
 @app.command()
+def split(
+    out: Annotated[Path, typer.Option(help="The file of questions: a name that begins test-.")],
+    *,
+    users: Annotated[int, typer.Option(min=1, help="Fresh users to ask about.")] = 300,
+    crowd: Annotated[
+        int, typer.Option(min=0, help="Other users, whose sequences are only learned from.")
+    ] = 2_000,
+) -> None:
+    """Write questions about fresh users for [bold]lrgd lab evaluate[/]: the same bytes every time.
+
+    Each user's newest item among 49 that the user never took. Beside the file come valid-* (the
+    item before, to fit lambda on), items.tsv and sequences.tsv.
+
+    [bold]lrgd lab shop split --users 300 --out build/shop/test-300.jsonl[/]
+    """
+    from lab.evaluation.shop_split import write_shop_split  # noqa: PLC0415
+
+    for file in write_shop_split(out, users, crowd):
+        Console(stderr=True).print(f"[green]✓[/] {file}")
+
+
+@app.command()
 def describe(
     *,
     users: Annotated[int, typer.Option(min=1, help="Fresh users to measure.")] = 1000,

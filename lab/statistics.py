@@ -56,10 +56,18 @@ def paired_bootstrap(
 
 def spearman(one: ArrayLike, other: ArrayLike) -> float:
     """Rank correlation, ties at their mean rank; 0 where one side tells nothing apart."""
-    mine, theirs = (_ranks(np.asarray(values, dtype=np.float64)) for values in (one, other))
+    mine, theirs = (mean_ranks(np.asarray(values, dtype=np.float64)) for values in (one, other))
     if np.ptp(mine) == 0 or np.ptp(theirs) == 0:
         return 0.0
     return float(np.corrcoef(mine, theirs)[0, 1])
+
+
+def mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From 1, the least first; ties share the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
+    return ranks
 
 
 def _resampled_means(values: NDArray[np.float64], draws: int, seed: int) -> NDArray[np.float64]:
@@ -70,10 +78,3 @@ def _resampled_means(values: NDArray[np.float64], draws: int, seed: int) -> NDAr
         end = min(draws, begin + _AT_ONCE)
         means[begin:end] = values[rng.integers(0, size, (end - begin, size))].mean(axis=1)
     return means
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
-    return ranks

@@ -30,7 +30,10 @@ from services.observability.logging import get_logger
 from services.observability.metrics import Metrics
 from services.queue import Job, Queue, make_celery
 from services.recommendations.recommend import Recommender
+from services.retrieval.deletions import CovisitDeletions
+from services.retrieval.index import CovisitIndex
 from services.retrieval.popularity import Popularity
+from services.retrieval.retrieval import Retrieval
 from services.settings import PREFIX, SHIPPED_MODEL, Deployment, Settings
 from services.storage.database import Database, open_database
 from services.storage.redis import connect
@@ -57,6 +60,8 @@ class Services:
     rate_limiter: RateLimiter
     model: LanguageModel
     popularity: Popularity
+    covisit_index: CovisitIndex
+    retrieval: Retrieval
     recommender: Recommender
     health: Health
 
@@ -105,6 +110,7 @@ def make_catalog(
         unknown_users=settings.unknown_users,
         unknown_items=settings.unknown_items,
         after_positives=after_positives,
+        derived=[CovisitDeletions()],
     )
 
 
@@ -178,9 +184,8 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         popularity = Popularity(database, redis, positives)
 
         async def after_positives() -> None:
-            await queue.put(
-                Job.REFRESH_POPULARITY, debounce_seconds=settings.popularity_debounce_seconds
-            )
+            for job in (Job.REFRESH_POPULARITY, Job.REFRESH_COVISITATION):
+                await queue.put(job, debounce_seconds=settings.popularity_debounce_seconds)
 
         model = make_model(settings, metrics)
         stack.push_async_callback(model.aclose)
@@ -200,6 +205,8 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             rate_limiter=RateLimiter(redis, metrics, per_minute=settings.rate_limit_per_minute),
             model=model,
             popularity=popularity,
+            covisit_index=CovisitIndex(database, positives, metrics),
+            retrieval=Retrieval(database, popularity, positives),
             recommender=Recommender(database, popularity, positives, metrics),
             health=Health(settings, database, redis, metrics, more),
         )

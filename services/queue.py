@@ -20,6 +20,7 @@ log = get_logger(__name__)
 class Job(StrEnum):
     HEARTBEAT = "heartbeat"
     REFRESH_POPULARITY = "refresh_popularity"
+    REFRESH_COVISITATION = "refresh_covisitation"
 
 
 def make_celery(broker_url: str, *, timeout_seconds: float) -> Celery:

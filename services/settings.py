@@ -176,7 +176,7 @@ class Settings(BaseSettings):
         description="Age at which a missing heartbeat makes /readyz say the worker is down.",
     )
     popularity_debounce_seconds: float = Field(
-        2, ge=0, description="New events refresh the popularity list at most this often."
+        2, ge=0, description="New events refresh popularity and co-visitation at most this often."
     )
 
     metrics_dir: Path | None = Field(

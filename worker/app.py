@@ -10,6 +10,7 @@ from services.settings import Settings
 from worker import tasks
 
 POPULARITY_SECONDS = 60.0
+COVISITATION_SECONDS = 60.0
 
 
 def make_worker_app(settings: Settings) -> Celery:
@@ -31,6 +32,11 @@ def make_worker_app(settings: Settings) -> Celery:
                 "task": Job.REFRESH_POPULARITY,
                 "schedule": POPULARITY_SECONDS,
                 "options": {"expires": POPULARITY_SECONDS},
+            },
+            Job.REFRESH_COVISITATION: {
+                "task": Job.REFRESH_COVISITATION,
+                "schedule": COVISITATION_SECONDS,
+                "options": {"expires": COVISITATION_SECONDS},
             },
         },
         worker_hijack_root_logger=False,

@@ -52,7 +52,8 @@ def serve_beat(settings: Settings) -> None:
 
 def _beat_at_once(sender: Service, **_: Any) -> None:
     """Without waiting for the first interval to pass: a start is ready that much sooner."""
-    sender.app.send_task(Job.HEARTBEAT)
+    for job in (Job.HEARTBEAT, Job.REFRESH_COVISITATION):
+        sender.app.send_task(job)
 
 
 def _own_logging(settings: Settings, process: str) -> None:

@@ -12,6 +12,9 @@ from services.queue import Job
 from services.storage.redis import HEARTBEAT
 from worker.process import run
 
+# Less than it takes a missing heartbeat to look like a stopped worker.
+COVISITATION_SLICE_SECONDS = 2.0
+
 
 async def beat_heart(services: Services) -> None:
     """A heartbeat that came this far proves broker, beat and worker alive together."""
@@ -22,9 +25,16 @@ async def refresh_popularity(services: Services) -> None:
     await services.popularity.refresh()
 
 
+async def refresh_covisitation(services: Services) -> None:
+    """A slice of the work, so that other jobs get their turn; then another if some is left."""
+    if not await services.covisit_index.refresh(seconds=COVISITATION_SLICE_SECONDS):
+        await services.queue.put(Job.REFRESH_COVISITATION)
+
+
 WORK: dict[Job, Callable[[Services], Awaitable[None]]] = {
     Job.HEARTBEAT: beat_heart,
     Job.REFRESH_POPULARITY: refresh_popularity,
+    Job.REFRESH_COVISITATION: refresh_covisitation,
 }
 
 

@@ -92,9 +92,7 @@ async def get_item(item_id: PathId, services: Provided) -> ItemOut:
 )
 async def delete_item(item_id: PathId, services: Provided) -> None:
     """Delete an item and the events that name it. To keep them, hide the item instead."""
-    if not await services.database.write(
-        lambda session: CatalogRepository(session).delete_item(item_id)
-    ):
+    if not await services.catalog.delete_item(item_id):
         raise NotFound("there is no item of this id")
 
 
@@ -153,9 +151,7 @@ async def list_events_of(
 )
 async def delete_user(user_id: PathId, services: Provided) -> None:
     """Delete every trace of a user."""
-    if not await services.database.write(
-        lambda session: CatalogRepository(session).delete_user(user_id)
-    ):
+    if not await services.catalog.delete_user(user_id):
         raise NotFound("there is no user of this id")
 
 
@@ -177,7 +173,5 @@ async def record_events(body: JsonBody, services: Provided) -> BatchReport:
     "/events/{event_id}", status_code=status.HTTP_204_NO_CONTENT, responses=documented(NotFound)
 )
 async def delete_event(event_id: PathId, services: Provided) -> None:
-    if not await services.database.write(
-        lambda session: CatalogRepository(session).delete_event(event_id)
-    ):
+    if not await services.catalog.delete_event(event_id):
         raise NotFound("there is no event of this id")

@@ -6,6 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.catalog.inputs import NewEvent, NewItem, NewUser
 from services.catalog.positives import PositiveEvents
@@ -41,6 +44,17 @@ async def nothing_follows() -> None:
     """For a catalog used where no worker listens."""
 
 
+class Derived(Protocol):
+    """What is counted from events elsewhere and must not outlive them. It is told inside the
+    transaction that deletes, before the rows go."""
+
+    async def before_user_goes(self, session: AsyncSession, user_id: str) -> None: ...
+
+    async def before_item_goes(self, session: AsyncSession, item_id: str) -> None: ...
+
+    async def before_event_goes(self, session: AsyncSession, event_id: str) -> None: ...
+
+
 class Catalog:
     def __init__(
         self,
@@ -50,12 +64,14 @@ class Catalog:
         unknown_users: UnknownIds,
         unknown_items: UnknownIds,
         after_positives: Callable[[], Awaitable[None]],
+        derived: Sequence[Derived] = (),
     ) -> None:
         self.database = database
         self.positives = positives
         self._unknown_users = unknown_users
         self._unknown_items = unknown_items
         self._after_positives = after_positives
+        self._derived = derived
 
     async def record(self, events: Sequence[NewEvent]) -> list[RowResult]:
         """Store events; the result of each stands at its place. The same event counts once."""
@@ -119,6 +135,34 @@ class Catalog:
         await catalog.ensure_users({event.user_id for event in welcome}, now)
         await catalog.ensure_items({event.item_id for event in welcome}, now)
         return refusals
+
+    async def delete_item(self, item_id: str) -> bool:
+        """The item and the events that name it."""
+
+        async def delete(session: AsyncSession) -> bool:
+            for derived in self._derived:
+                await derived.before_item_goes(session, item_id)
+            return await CatalogRepository(session).delete_item(item_id)
+
+        return await self.database.write(delete)
+
+    async def delete_user(self, user_id: str) -> bool:
+        """Every trace of the user."""
+
+        async def delete(session: AsyncSession) -> bool:
+            for derived in self._derived:
+                await derived.before_user_goes(session, user_id)
+            return await CatalogRepository(session).delete_user(user_id)
+
+        return await self.database.write(delete)
+
+    async def delete_event(self, event_id: str) -> bool:
+        async def delete(session: AsyncSession) -> bool:
+            for derived in self._derived:
+                await derived.before_event_goes(session, event_id)
+            return await CatalogRepository(session).delete_event(event_id)
+
+        return await self.database.write(delete)
 
     async def upsert_items(self, items: Sequence[NewItem]) -> list[RowResult]:
         return await self.database.write(

@@ -189,6 +189,19 @@ class Metrics:
             r, PartLabels, "lrgd_part_ready", "1 if the part answered the last check.", "mostrecent"
         )
 
+        self.covisit_refresh_seconds = Histogram(
+            r, NoLabels, "lrgd_covisit_refresh_seconds",
+            "Time of one refresh of the co-visitation index.",
+        )  # fmt: skip
+        self.covisit_pairs = Gauge(
+            r, NoLabels, "lrgd_covisit_pairs", "Pairs of items in the index.", "mostrecent"
+        )
+        self.covisit_refreshed_at = Gauge(
+            r, NoLabels, "lrgd_covisit_refreshed_timestamp_seconds",
+            "When the index had last counted every event; its age is time() minus this.",
+            "mostrecent",
+        )  # fmt: skip
+
         self.llm_calls = Counter(
             r, LlmOutcomeLabels, "lrgd_llm_calls_total", "Calls of the language model, by outcome."
         )

@@ -20,6 +20,8 @@ from services.catalog.inputs import NewEvent
 from services.catalog.positives import PositiveEvents
 from services.catalog.repository import CatalogRepository
 from services.queue import Job
+from services.retrieval.covisitation import Neighborhood
+from services.retrieval.index_repository import IndexRepository
 from services.settings import UnknownIds
 from services.storage.redis import POPULAR
 from tests.conftest import ServicesFactory
@@ -66,6 +68,24 @@ async def test_a_positive_event_reaches_the_popularity_list_through_the_queue(
     assert 'lrgd_jobs_total{job="refresh_popularity",outcome="done"}' in metrics
     assert 'lrgd_jobs_total{job="heartbeat",outcome="done"}' in metrics
     assert 'lrgd_job_seconds_count{job="heartbeat"}' in metrics
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_a_positive_event_reaches_the_co_visitation_index_through_the_queue(
+    opened_services: ServicesFactory, own_valkey: PrivateValkey, worker: PrivateWorker
+) -> None:
+    async with opened_services(
+        redis_url=own_valkey.address.state_url,
+        broker_url=own_valkey.address.broker_url,
+        popularity_debounce_seconds=0.1,
+    ) as services:
+        await services.catalog.record([PURCHASE, PURCHASE.model_copy(update={"item_id": "bulb"})])
+        async with asyncio.timeout(SECONDS):
+            while not await _neighbors_of(services, "lamp"):
+                await asyncio.sleep(0.05)
+    metrics = _metrics(worker)
+    assert 'lrgd_jobs_total{job="refresh_covisitation",outcome="done"}' in metrics
+    assert "lrgd_covisit_pairs 4.0" in metrics
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -142,6 +162,11 @@ async def _until_waiting_for_a_lock(services: Services) -> None:
                 if await session.scalar(waiting):
                     return
             await asyncio.sleep(0.05)
+
+
+async def _neighbors_of(services: Services, item_id: str) -> dict[str, Neighborhood]:
+    async with services.database.reading() as session:
+        return await IndexRepository(session).neighborhoods([item_id])
 
 
 def _raw(valkey: PrivateValkey, key: str) -> bytes:

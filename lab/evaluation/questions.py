@@ -1,0 +1,59 @@
+"""What a method is told, and what it is not: the targets stay apart from the questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+# The newest item of every user is the target of a test, the one before it of a validation.
+HELD_OUT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Item ids: `history` oldest first. Which candidate was chosen is not part of it."""
+
+    user_id: str
+    history: tuple[str, ...]
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """`targets` by user. `digest` is of all that was read: two splits alike are the same."""
+
+    name: str
+    questions: tuple[Question, ...]
+    targets: Mapping[str, str]
+    digest: str
+
+    def first(self, users: int | None) -> Self:
+        return self if users is None else replace(self, questions=self.questions[:users])
+
+    def of(self, users: set[str]) -> Self:
+        kept = tuple(question for question in self.questions if question.user_id in users)
+        return replace(self, questions=kept)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What may be learned from: titles of all items, and each user's sequence, oldest first."""
+
+    titles: Mapping[str, str]
+    sequences: Mapping[str, tuple[str, ...]]
+
+
+def training_part(
+    titles: Mapping[str, str], sequences: Mapping[str, tuple[str, ...]], split: Split
+) -> Training:
+    """Without the newest items of every user, for any of them may be asked about, and without
+    what comes after a question's history."""
+    known = {question.user_id: len(question.history) for question in split.questions}
+    return Training(
+        titles,
+        {
+            user: items[: max(0, min(len(items) - HELD_OUT, known.get(user, len(items))))]
+            for user, items in sequences.items()
+        },
+    )

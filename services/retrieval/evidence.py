@@ -1,0 +1,228 @@
+"""What retrieval goes by: the index and the list of the popular as they stand now, or the same
+things counted from the events before a moment."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.catalog.positives import PositiveEvents
+from services.retrieval.covisitation import (
+    Moment,
+    Neighborhood,
+    neighbors_in,
+    strongest,
+)
+from services.retrieval.index_repository import IndexRepository, users_counted
+from services.retrieval.popularity import LENGTH, Popularity
+from services.retrieval.repository import (
+    Liked,
+    RetrievalRepository,
+    UsersOfItem,
+    before,
+    none_of,
+    users_who_took,
+)
+
+# A process asks again for what it knows about an item after so long.
+FRESH_SECONDS = 30.0
+ITEMS_KEPT = 5_000
+
+# Of a seed more popular than this, the past is counted over its newest takers and scaled up.
+MOST_TAKERS = 2_000
+DAYS_KEPT = 64
+DAY_FRESH_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Users by item for the most popular items, and how many items all users took together."""
+
+    popular: Mapping[str, int]
+    takings: int
+
+
+NOBODY = Crowd({}, 0)
+
+
+class Evidence(Protocol):
+    """Bound to one session, hence to one state of the database."""
+
+    async def taken_by(self, user_id: str) -> list[str]: ...
+
+    async def neighborhoods(self, seeds: Sequence[str]) -> Mapping[str, Neighborhood]: ...
+
+    async def crowd(self) -> Crowd: ...
+
+    def users(self) -> UsersOfItem:
+        """How many users took an item, for a query over items."""
+        ...
+
+
+class Present:
+    """The serving index through a cache of this process: seeds that it does not know are read
+    together, in one query."""
+
+    def __init__(self, popularity: Popularity, positives: PositiveEvents) -> None:
+        self._popularity = popularity
+        self._positives = positives
+        self._kept: OrderedDict[str, tuple[float, Neighborhood | None]] = OrderedDict()
+        self._takings = (0.0, 0)
+
+    async def popular(self) -> Mapping[str, int]:
+        """Before a session is opened: it may take one of its own."""
+        return {item.item_id: item.users for item in await self._popularity.top()}
+
+    def at(self, session: AsyncSession, popular: Mapping[str, int]) -> Evidence:
+        return _Present(self, session, popular)
+
+    async def taken_by(self, session: AsyncSession, user_id: str) -> list[str]:
+        return await RetrievalRepository(session).taken_by(user_id, self._positives.clause())
+
+    async def neighborhoods(
+        self, session: AsyncSession, seeds: Sequence[str]
+    ) -> Mapping[str, Neighborhood]:
+        now = time.monotonic()
+        missing = [seed for seed in seeds if self._kept.get(seed, (0.0, None))[0] <= now]
+        if missing:
+            found = await IndexRepository(session).neighborhoods(missing)
+            for seed in missing:
+                self._kept[seed] = (now + FRESH_SECONDS, found.get(seed))
+        known = {}
+        for seed in seeds:
+            neighborhood = self._kept[seed][1]
+            self._kept.move_to_end(seed)
+            if neighborhood is not None:
+                known[seed] = neighborhood
+        while len(self._kept) > ITEMS_KEPT:
+            self._kept.popitem(last=False)
+        return known
+
+    async def takings(self, session: AsyncSession) -> int:
+        until, takings = self._takings
+        if time.monotonic() >= until:
+            serving = await IndexRepository(session).serving()
+            takings = 0 if serving is None else serving.takings
+            self._takings = (time.monotonic() + FRESH_SECONDS, takings)
+        return takings
+
+
+class _Present:
+    def __init__(self, present: Present, session: AsyncSession, popular: Mapping[str, int]) -> None:
+        self._present = present
+        self._session = session
+        self._popular = popular
+
+    async def taken_by(self, user_id: str) -> list[str]:
+        return await self._present.taken_by(self._session, user_id)
+
+    async def neighborhoods(self, seeds: Sequence[str]) -> Mapping[str, Neighborhood]:
+        return await self._present.neighborhoods(self._session, seeds)
+
+    async def crowd(self) -> Crowd:
+        return Crowd(self._popular, await self._present.takings(self._session))
+
+    def users(self) -> UsersOfItem:
+        return users_counted()
+
+
+class PastCrowds:
+    """The crowd at the beginning of a day: one count over all events serves every moment of that
+    day, and knows nothing of what came after any of them."""
+
+    def __init__(self, positives: PositiveEvents) -> None:
+        self._positives = positives
+        self._kept: OrderedDict[datetime, tuple[float, Crowd]] = OrderedDict()
+
+    async def at(self, repository: RetrievalRepository, moment: Moment) -> tuple[Moment, Crowd]:
+        day = moment.occurred_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        until, crowd = self._kept.get(day, (0.0, NOBODY))
+        if time.monotonic() >= until:
+            liked = self._positives.clause() & before(Moment(day))
+            crowd = Crowd(
+                await repository.most_taken(liked, LENGTH), await repository.takings(liked)
+            )
+            self._kept[day] = (time.monotonic() + DAY_FRESH_SECONDS, crowd)
+        self._kept.move_to_end(day)
+        while len(self._kept) > DAYS_KEPT:
+            self._kept.popitem(last=False)
+        return Moment(day), crowd
+
+
+class Past:
+    """As of a moment and without some events: everything but the crowd's list is counted to the
+    event, over the users who took one of the seeds."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        positives: PositiveEvents,
+        crowds: PastCrowds,
+        moment: Moment,
+        without: Collection[str],
+    ) -> None:
+        self._repository = RetrievalRepository(session)
+        self._positives = positives
+        self._crowds = crowds
+        self._moment = moment
+        self._without = frozenset(without)
+
+    async def taken_by(self, user_id: str) -> list[str]:
+        return await self._repository.taken_by(user_id, self._liked(self._moment))
+
+    async def neighborhoods(self, seeds: Sequence[str]) -> Mapping[str, Neighborhood]:
+        liked = self._liked(self._moment)
+        takers = await self._repository.takers(seeds, liked, MOST_TAKERS)
+        asked = {user for users in takers.values() for user in users}
+        histories = await self._repository.histories(asked, liked)
+        capped = [seed for seed, users in takers.items() if len(users) == MOST_TAKERS]
+        users = await self._repository.users_by_item(capped, liked) if capped else {}
+        return {
+            seed: _neighborhood(seed, asked, histories, users.get(seed))
+            for seed, asked in takers.items()
+        }
+
+    async def crowd(self) -> Crowd:
+        day, crowd = await self._crowds.at(self._repository, self._moment)
+        all_liked = self._positives.clause() & before(day)
+        named = set(await self._repository.items_of_events(self._without, all_liked))
+        if not named:
+            return crowd
+        with_them = await self._repository.users_by_item(named, all_liked)
+        without_them = await self._repository.users_by_item(named, self._liked(day))
+        fewer = sum(with_them.values()) - sum(without_them.values())
+        popular = {
+            item_id: without_them.get(item_id, 0) if item_id in named else users
+            for item_id, users in crowd.popular.items()
+        }
+        ordered = sorted(popular.items(), key=lambda item: (-item[1], item[0]))
+        return Crowd(dict(item for item in ordered if item[1]), crowd.takings - fewer)
+
+    def users(self) -> UsersOfItem:
+        return users_who_took(self._liked(self._moment))
+
+    def _liked(self, moment: Moment) -> Liked:
+        return self._positives.clause() & before(moment) & none_of(self._without)
+
+
+def _neighborhood(
+    seed: str, takers: Sequence[str], histories: Mapping[str, Sequence[str]], users: int | None
+) -> Neighborhood:
+    others: dict[str, float] = {}
+    counted = 0
+    for user_id in takers:
+        history = histories[user_id]
+        if seed not in history:  # it lies further back than a history is counted
+            continue
+        counted += 1
+        for other, weight in neighbors_in(history, history.index(seed)):
+            others[other] = others.get(other, 0) + weight
+    scale = 1.0 if users is None else users / len(takers)
+    kept = [(other, scale * weight) for other, weight in strongest(others)]
+    return Neighborhood(scale * counted, kept)
