@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
@@ -29,7 +30,11 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, metrics) as services:
             app.state.services = services
+            preparing = asyncio.create_task(services.recommender.prepare(), name="prepare")
             yield
+            preparing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await preparing
 
     app = FastAPI(
         title="LRGD",

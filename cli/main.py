@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli import bench, keys, lab, retrieval, transfers
+from cli import bench, keys, lab, recommend, retrieval, transfers
 from services.errors import LrgdError
 from services.observability.logging import log_nothing_but_errors
 from services.settings import PREFIX, Settings, load_settings, masked
@@ -31,6 +31,7 @@ app.add_typer(retrieval.app, name="retrieval")
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
 transfers.install(app)
+app.command()(recommend.recommend)
 
 
 @app.command()

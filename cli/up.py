@@ -19,7 +19,7 @@ from rich.console import Console
 
 from cli.supervisor import Child, Supervisor
 from services.bootstrap import make_catalog, model_config, redis_urls
-from services.catalog.catalog import nothing_follows
+from services.catalog.catalog import NothingFollows
 from services.catalog.sample import load_sample_shop
 from services.errors import ConfigurationError, LrgdError
 from services.ports import refusal_to_listen
@@ -127,7 +127,7 @@ async def _start(settings: Settings, supervisor: Supervisor, console: Console) -
 
 
 async def _load_sample_shop(settings: Settings, database: Database, console: Console) -> None:
-    loaded = await load_sample_shop(make_catalog(settings, database, nothing_follows))
+    loaded = await load_sample_shop(make_catalog(settings, database, NothingFollows()))
     if loaded is not None:
         told = ", ".join(f"{rows:,} {kind}" for kind, rows in loaded.items())
         console.print(f"[green]✓[/] the sample shop: {told}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from services.access.keys import ApiKeys
 from services.access.rate_limit import RateLimiter
-from services.catalog.catalog import Catalog, nothing_follows
+from services.catalog.catalog import AfterCommit, Catalog, NothingFollows
 from services.catalog.positives import PositiveEvents
 from services.demonstrations.versions import prompt_versions
 from services.errors import ConfigurationError
@@ -28,8 +28,12 @@ from services.llm.vllm import VllmModel
 from services.observability.health import CHECK_SECONDS, Health
 from services.observability.logging import get_logger
 from services.observability.metrics import Metrics
-from services.queue import Job, Queue, make_celery
-from services.recommendations.recommend import Recommender
+from services.prompts import Mode
+from services.queue import Queue, make_celery
+from services.recommendations.following import Following
+from services.recommendations.recommend import RankingPolicy, Recommender
+from services.recommendations.replies import Replies
+from services.recommendations.user_states import UserStates
 from services.retrieval.deletions import CovisitDeletions
 from services.retrieval.index import CovisitIndex
 from services.retrieval.popularity import Popularity
@@ -62,6 +66,7 @@ class Services:
     popularity: Popularity
     covisit_index: CovisitIndex
     retrieval: Retrieval
+    replies: Replies
     recommender: Recommender
     health: Health
 
@@ -95,21 +100,19 @@ async def open_catalog(settings: Settings) -> AsyncIterator[Catalog]:
         redis_urls(settings)
     except ConfigurationError:  # nobody listens: a worker refreshes what it derives as it starts
         async with contextlib.aclosing(open_database(settings)) as database:
-            yield make_catalog(settings, database, nothing_follows)
+            yield make_catalog(settings, database, NothingFollows())
         return
     async with open_services(settings, Metrics()) as services:
         yield services.catalog
 
 
-def make_catalog(
-    settings: Settings, database: Database, after_positives: Callable[[], Awaitable[None]]
-) -> Catalog:
+def make_catalog(settings: Settings, database: Database, after: AfterCommit) -> Catalog:
     return Catalog(
         database,
         positives=PositiveEvents.parse(settings.positive_events),
         unknown_users=settings.unknown_users,
         unknown_items=settings.unknown_items,
-        after_positives=after_positives,
+        after=after,
         derived=[CovisitDeletions()],
     )
 
@@ -167,6 +170,19 @@ def make_model(settings: Settings, metrics: Metrics) -> LanguageModel:
     return MeasuredModel(OnnxModel(config, metrics), metrics)
 
 
+def ranking_policy(settings: Settings) -> RankingPolicy:
+    return RankingPolicy(
+        mode=None if settings.ranking_mode is None else Mode(settings.ranking_mode),
+        permutations=settings.ranking_permutations,
+        calibrated=settings.ranking_calibrated,
+        prior_weight=settings.ranking_prior_weight,
+        candidates=settings.ranking_candidates,
+        deadline_seconds=settings.recommend_deadline_ms / 1000,
+        stored_seconds=settings.ranking_stored_seconds,
+        at_once=settings.recommend_at_once,
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
     """Everything open inside the caller's event loop, and closed again in reverse."""
@@ -183,10 +199,12 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         positives = PositiveEvents.parse(settings.positive_events)
         popularity = Popularity(database, redis, positives)
 
-        async def after_positives() -> None:
-            for job in (Job.REFRESH_POPULARITY, Job.REFRESH_COVISITATION):
-                await queue.put(job, debounce_seconds=settings.popularity_debounce_seconds)
-
+        states = UserStates(
+            database, redis, positives, metrics, kept_seconds=settings.user_state_seconds
+        )
+        retrieval = Retrieval(database, popularity, positives)
+        replies = Replies(database, metrics, share=settings.replies_share)
+        stack.push_async_callback(replies.aclose)
         model = make_model(settings, metrics)
         stack.push_async_callback(model.aclose)
         more = {"llm": partial(expect_loaded, model)}
@@ -200,14 +218,17 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             database=database,
             redis=redis,
             queue=queue,
-            catalog=make_catalog(settings, database, after_positives),
+            catalog=make_catalog(settings, database, Following(states, queue, settings)),
             keys=ApiKeys(database, trusted_seconds=settings.api_key_cache_seconds),
             rate_limiter=RateLimiter(redis, metrics, per_minute=settings.rate_limit_per_minute),
             model=model,
             popularity=popularity,
             covisit_index=CovisitIndex(database, positives, metrics),
-            retrieval=Retrieval(database, popularity, positives),
-            recommender=Recommender(database, popularity, positives, metrics),
+            retrieval=retrieval,
+            replies=replies,
+            recommender=Recommender(
+                database, states, retrieval, model, replies, metrics, ranking_policy(settings)
+            ),
             health=Health(settings, database, redis, metrics, more),
         )
 

@@ -76,5 +76,9 @@ class RateLimited(PublicError):
     status, code, title = 429, "rate_limited", "Too many requests"
 
 
+class Overloaded(PublicError):
+    status, code, title = 429, "over_capacity", "Too much is under way"
+
+
 class Unavailable(PublicError):
     status, code, title = 503, "unavailable", "A needed part is down"

@@ -21,6 +21,7 @@ class Job(StrEnum):
     HEARTBEAT = "heartbeat"
     REFRESH_POPULARITY = "refresh_popularity"
     REFRESH_COVISITATION = "refresh_covisitation"
+    FORGET_REPLIES = "forget_replies"
 
 
 def make_celery(broker_url: str, *, timeout_seconds: float) -> Celery:

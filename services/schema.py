@@ -10,12 +10,14 @@ from sqlalchemy import Connection, MetaData
 
 from services.access import models as access
 from services.catalog import models as catalog
+from services.recommendations import models as recommendations
 from services.retrieval import models as retrieval
 from services.storage.base import Base
 from services.storage.database import Database
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
-NOUNS = (access, catalog, retrieval)  # imported, so that their tables are known
+# Imported, so that their tables are known.
+NOUNS = (access, catalog, retrieval, recommendations)
 
 
 def metadata() -> MetaData:

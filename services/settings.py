@@ -40,6 +40,12 @@ class UnknownIds(StrEnum):
     REFUSE = "refuse"
 
 
+class RankingMode(StrEnum):
+    FIRST_TOKEN = "first_token"  # noqa: S105 - a way of scoring, no secret
+    LIKELIHOOD = "likelihood"
+    GENERATE = "generate"
+
+
 class LogFormat(StrEnum):
     JSON = "json"
     CONSOLE = "console"
@@ -162,6 +168,52 @@ class Settings(BaseSettings):
     sample_shop: bool = Field(
         True, description="Load the sample shop at `lrgd up` when the catalog is empty."
     )
+
+    recommend_deadline_ms: int = Field(
+        1000,
+        ge=20,
+        le=60_000,
+        description="Longest wait for a list where the request does not say; then it comes from "
+        "what there is without the model.",
+    )
+    recommend_at_once: int = Field(
+        64,
+        ge=1,
+        description="Lists of one process under way at once; one more is answered 429.",
+    )
+    ranking_mode: RankingMode | None = Field(
+        None, description="first_token, likelihood or generate. Unset: the best the model can do."
+    )
+    ranking_candidates: int = Field(
+        50, ge=2, le=128, description="Candidates that the model is shown."
+    )
+    ranking_permutations: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Orders in which candidates are shown; what is said is averaged.",
+    )
+    ranking_calibrated: bool = Field(
+        False, description="Subtract what the model prefers where the prompt has no content."
+    )
+    ranking_prior_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of retrieval's prior beside the model's scores (lambda); 0: the model "
+        "alone.",
+    )
+    ranking_stored_seconds: float = Field(
+        300,
+        ge=0,
+        description="How long a ranking answers the very same question again. 0: never.",
+    )
+    user_state_seconds: int = Field(
+        86_400, ge=1, description="How long what is kept of a user in Redis outlives the last call."
+    )
+    replies_share: float = Field(
+        1.0, ge=0, le=1, description="Of the lists served, the share kept under their id."
+    )
+    replies_days: int = Field(30, ge=1, description="How long they are kept.")
 
     worker_processes: int = Field(1, ge=1, le=64, description="Child processes of one worker.")
     worker_metrics_port: int | None = Field(

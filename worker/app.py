@@ -11,6 +11,7 @@ from worker import tasks
 
 POPULARITY_SECONDS = 60.0
 COVISITATION_SECONDS = 60.0
+FORGETTING_SECONDS = 3600.0
 
 
 def make_worker_app(settings: Settings) -> Celery:
@@ -37,6 +38,11 @@ def make_worker_app(settings: Settings) -> Celery:
                 "task": Job.REFRESH_COVISITATION,
                 "schedule": COVISITATION_SECONDS,
                 "options": {"expires": COVISITATION_SECONDS},
+            },
+            Job.FORGET_REPLIES: {
+                "task": Job.FORGET_REPLIES,
+                "schedule": FORGETTING_SECONDS,
+                "options": {"expires": FORGETTING_SECONDS},
             },
         },
         worker_hijack_root_logger=False,

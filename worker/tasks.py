@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 from celery import Celery
 
@@ -31,10 +32,17 @@ async def refresh_covisitation(services: Services) -> None:
         await services.queue.put(Job.REFRESH_COVISITATION)
 
 
+async def forget_replies(services: Services) -> None:
+    """Lists are kept for a while only."""
+    days = timedelta(days=services.settings.replies_days)
+    await services.replies.forget_before(datetime.now(UTC) - days)
+
+
 WORK: dict[Job, Callable[[Services], Awaitable[None]]] = {
     Job.HEARTBEAT: beat_heart,
     Job.REFRESH_POPULARITY: refresh_popularity,
     Job.REFRESH_COVISITATION: refresh_covisitation,
+    Job.FORGET_REPLIES: forget_replies,
 }
 
 

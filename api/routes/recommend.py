@@ -1,24 +1,46 @@
-"""POST /recommend."""
+"""POST /recommend, and what was recommended."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from datetime import datetime
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.dependencies import ACCESS_ERRORS, Provided, caller_with
+from api.dependencies import ACCESS_ERRORS, PathId, Provided, caller_with
 from api.problems import documented
 from services.access.keys import Scope
-from services.catalog.inputs import Id
-from services.errors import InvalidRequest, TooLarge, Unavailable
-from services.recommendations.recommend import Source
+from services.catalog.inputs import Id, Label, Title
+from services.errors import InvalidRequest, NotFound, Overloaded, TooLarge, Unavailable
+from services.prompts import Mode
+from services.recommendations.replies import segments_of
+from services.recommendations.wanted import (
+    Explanation,
+    GivenItem,
+    Recommendation,
+    Source,
+    Wanted,
+)
 
 router = APIRouter(
-    tags=["recommend"],
-    dependencies=[Depends(caller_with(Scope.RECOMMEND))],
-    responses=documented(InvalidRequest, Unavailable, *ACCESS_ERRORS),
+    tags=["recommend"], responses=documented(InvalidRequest, Unavailable, *ACCESS_ERRORS)
 )
+
+
+class InlineItem(BaseModel):
+    """An item with its title, which need not be in the catalog."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item_id: Id
+    title: Title
+
+    def given(self) -> GivenItem:
+        return GivenItem(self.item_id, self.title)
+
+
+AnyItem = Id | InlineItem
 
 
 class RecommendIn(BaseModel):
@@ -27,48 +49,139 @@ class RecommendIn(BaseModel):
     )
 
     user_id: Id | None = None
-    history: Annotated[tuple[Id, ...], Field(max_length=1000)] = Field(
-        (), description="Items an anonymous user has taken, oldest first."
+    history: Annotated[tuple[AnyItem, ...], Field(max_length=1000)] = Field(
+        (), description="Items taken by someone without an account, oldest first: ids, or titles."
     )
-    candidates: Annotated[tuple[Id, ...], Field(min_length=2, max_length=128)] | None = Field(
+    candidates: Annotated[tuple[AnyItem, ...], Field(min_length=2, max_length=128)] | None = Field(
         None,
-        description="Rank these items and no others.",
+        description="Rank these items and no others: ids, or items with titles.",
         json_schema_extra={"uniqueItems": True},
     )
     k: int = Field(10, ge=1, le=100)
-    exclude_seen: bool = Field(True, description="Leave out what the user has already met.")
+    exclude_seen: bool = Field(True, description="Leave out what the user has already taken.")
+    category: Label | None = Field(None, description="Only items of this category.")
+    deadline_ms: int | None = Field(
+        None, ge=20, le=60_000, description="Then the list comes from what there is."
+    )
+    mode: Mode | None = Field(None, description="How the model ranks, for those who compare.")
+    explain: bool = Field(False, description="Say how the list came to be.")
 
     @model_validator(mode="after")
     def _each_candidate_once(self) -> Self:
-        if self.candidates is not None and len(set(self.candidates)) < len(self.candidates):
+        ids = [item.item_id for item in map(_given, self.candidates or ())]
+        if len(set(ids)) < len(ids):
             raise ValueError("candidates must not repeat an item")
         return self
+
+    def wanted(self) -> Wanted:
+        candidates = self.candidates
+        return Wanted(
+            user_id=self.user_id,
+            history=tuple(map(_given, self.history)),
+            candidates=None if candidates is None else tuple(map(_given, candidates)),
+            k=self.k,
+            exclude_seen=self.exclude_seen,
+            category=self.category,
+            deadline_seconds=None if self.deadline_ms is None else self.deadline_ms / 1000,
+            mode=self.mode,
+            explain=self.explain,
+        )
 
 
 class RecommendedOut(BaseModel):
     item_id: str
     title: str | None
-    score: float
+    score: float = Field(description="Comparable within this list alone.")
     rank: int
+
+
+class SegmentOut(BaseModel):
+    name: str
+    part: Literal["X_T", "X_D"] = Field(description="Instruction or demonstration.")
+    text: str
+
+
+class CandidateOut(BaseModel):
+    item_id: str
+    label: str | None
+    raw: list[float] = Field(description="What the model said, for each order shown.")
+    prior: float = Field(description="Of retrieval.")
+
+
+class ExplanationOut(BaseModel):
+    prompt: list[SegmentOut] = Field(description="As it was sent, in the first order shown.")
+    segment_tokens: dict[str, int]
+    history_left_out: int = Field(description="Items left out so that the prompt fits.")
+    titles_cut: int
+    demonstration_refused: bool
+    permutations: int
+    label_prior: list[float] | None = Field(description="Subtracted, where calibrated.")
+    prior_weight: float
+    candidates: list[CandidateOut]
+    unknown_items: list[str] = Field(description="Candidates that are not in the catalog.")
+    fallbacks: list[str]
 
 
 class RecommendOut(BaseModel):
     recommendation_id: str = Field(description="Send it along with the events that answer to it.")
     items: list[RecommendedOut]
     source: Source = Field(description="Where the order comes from.")
-    degraded: bool = Field(description="true: no language model had a part in this list.")
+    degraded: bool = Field(description="true: the model had no part in this list.")
+    reason: str | None = Field(description="Why it had none.")
+    stored: bool = Field(description="true: the same question was answered a moment ago.")
+    scoring_mode: Mode | None
+    model: str | None
+    variant: None = Field(None, description="The demonstration in the prompt.")
+    timings: dict[str, float] = Field(description="In milliseconds.")
+    explanation: ExplanationOut | None = None
 
 
-@router.post("/recommend", responses=documented(TooLarge))
+class ReplyOut(BaseModel):
+    recommendation_id: str
+    user_id: str | None
+    made_at: datetime
+    source: Source
+    scoring_mode: Mode | None
+    items: list[dict[str, str | float]]
+    prompt: list[SegmentOut] = Field(description="As it was sent; empty where none was.")
+
+
+@router.post(
+    "/recommend",
+    responses=documented(TooLarge, Overloaded),
+    dependencies=[Depends(caller_with(Scope.RECOMMEND))],
+)
 async def recommend(wanted: RecommendIn, services: Provided) -> RecommendOut:
     """The best next items for a user, best first."""
-    given = await services.recommender.recommend(
-        user_id=wanted.user_id,
-        history=wanted.history,
-        candidates=wanted.candidates,
-        k=wanted.k,
-        exclude_seen=wanted.exclude_seen,
+    return _answered(await services.recommender.recommend(wanted.wanted()))
+
+
+@router.get(
+    "/recommendations/{recommendation_id}",
+    responses=documented(NotFound),
+    dependencies=[Depends(caller_with(Scope.ADMIN))],
+)
+async def get_recommendation(recommendation_id: PathId, services: Provided) -> ReplyOut:
+    """A list as it was served, with its prompt exactly as it was sent."""
+    reply = await services.replies.reply(recommendation_id)
+    if reply is None:
+        raise NotFound("no list of this id was kept (LRGD_REPLIES_SHARE, LRGD_REPLIES_DAYS)")
+    return ReplyOut(
+        recommendation_id=reply.recommendation_id,
+        user_id=reply.user_id,
+        made_at=reply.made_at,
+        source=Source(reply.source),
+        scoring_mode=None if reply.scoring_mode is None else Mode(reply.scoring_mode),
+        items=reply.items,
+        prompt=[SegmentOut(**segment) for segment in reply.question],
     )
+
+
+def _given(item: AnyItem) -> GivenItem:
+    return GivenItem(item) if isinstance(item, str) else item.given()
+
+
+def _answered(given: Recommendation) -> RecommendOut:
     return RecommendOut(
         recommendation_id=given.recommendation_id,
         items=[
@@ -77,4 +190,44 @@ async def recommend(wanted: RecommendIn, services: Provided) -> RecommendOut:
         ],
         source=given.source,
         degraded=given.degraded,
+        reason=given.reason,
+        stored=given.stored,
+        scoring_mode=given.scoring_mode,
+        model=given.model,
+        timings=dict(given.timings),
+        explanation=None if given.explanation is None else _explained(given.explanation),
+    )
+
+
+def _explained(explanation: Explanation) -> ExplanationOut:
+    ranking = explanation.ranking
+    if ranking is None:
+        return ExplanationOut(
+            prompt=[], segment_tokens={}, history_left_out=0, titles_cut=0,
+            demonstration_refused=False, permutations=0, label_prior=None,
+            prior_weight=explanation.prior_weight, candidates=[],
+            unknown_items=list(explanation.unknown_items), fallbacks=list(explanation.fallbacks),
+        )  # fmt: skip
+    prompt = ranking.prompts[0]
+    labels = dict(zip(prompt.order, prompt.labels, strict=False))
+    return ExplanationOut(
+        prompt=[SegmentOut(**segment) for segment in segments_of(prompt)],
+        segment_tokens=dict(explanation.segment_tokens),
+        history_left_out=prompt.shortened.history_left_out,
+        titles_cut=prompt.shortened.titles_cut,
+        demonstration_refused=prompt.shortened.demonstration_refused,
+        permutations=len(ranking.prompts),
+        label_prior=None if ranking.prior is None else list(ranking.prior),
+        prior_weight=explanation.prior_weight,
+        candidates=[
+            CandidateOut(
+                item_id=item_id,
+                label=labels.get(place),
+                raw=[said[place] for said in ranking.raw],
+                prior=explanation.priors[item_id],
+            )
+            for place, item_id in enumerate(ranking.item_ids)
+        ],
+        unknown_items=list(explanation.unknown_items),
+        fallbacks=list(explanation.fallbacks),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,6 +15,9 @@ from services.catalog.positives import PositiveEvents
 from services.catalog.repository import CatalogRepository
 from services.settings import UnknownIds
 from services.storage.database import Database
+
+# More users than these are not told of one by one.
+MOST_NAMED = 200
 
 
 class RowStatus(StrEnum):
@@ -40,8 +43,33 @@ def refused(code: str, detail: str) -> RowResult:
     return RowResult(RowStatus.REFUSED, code, detail)
 
 
-async def nothing_follows() -> None:
-    """For a catalog used where no worker listens."""
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of each event, and of each user who got new positives the `seq` of the newest."""
+
+    results: list[RowResult]
+    newest: Mapping[str, int]
+
+
+class AfterCommit(Protocol):
+    """Told of commits, so that what is derived from the catalog can follow."""
+
+    async def positives_came(self, newest: Mapping[str, int] | None) -> None:
+        """The `seq` of the newest by user; None where there are too many to name."""
+
+    async def user_went(self, user_id: str) -> None: ...
+
+    async def events_went(self) -> None: ...
+
+
+class NothingFollows:
+    """For a catalog used where nobody keeps anything of it."""
+
+    async def positives_came(self, newest: Mapping[str, int] | None) -> None: ...
+
+    async def user_went(self, user_id: str) -> None: ...
+
+    async def events_went(self) -> None: ...
 
 
 class Derived(Protocol):
@@ -63,52 +91,50 @@ class Catalog:
         positives: PositiveEvents,
         unknown_users: UnknownIds,
         unknown_items: UnknownIds,
-        after_positives: Callable[[], Awaitable[None]],
+        after: AfterCommit,
         derived: Sequence[Derived] = (),
     ) -> None:
         self.database = database
         self.positives = positives
         self._unknown_users = unknown_users
         self._unknown_items = unknown_items
-        self._after_positives = after_positives
+        self._after = after
         self._derived = derived
 
     async def record(self, events: Sequence[NewEvent]) -> list[RowResult]:
         """Store events; the result of each stands at its place. The same event counts once."""
-        results = await self.database.write(
+        recorded = await self.database.write(
             lambda session: self.record_in(CatalogRepository(session), events)
         )
-        if any(
-            result is ACCEPTED and self.positives.include(event.type, event.value)
-            for event, result in zip(events, results, strict=True)
-        ):
-            await self.announce_positives()
-        return results
+        if recorded.newest:
+            few = len(recorded.newest) <= MOST_NAMED
+            await self._after.positives_came(recorded.newest if few else None)
+        return recorded.results
 
     async def announce_positives(self) -> None:
-        """After a commit: what is derived from positive events may be refreshed."""
-        await self._after_positives()
+        """After the commits of an import: positives of many users have come."""
+        await self._after.positives_came(None)
 
-    async def record_in(
-        self, catalog: CatalogRepository, events: Sequence[NewEvent]
-    ) -> list[RowResult]:
+    async def record_in(self, catalog: CatalogRepository, events: Sequence[NewEvent]) -> Recorded:
         """`record` inside a transaction of the caller, who then owns what follows the commit."""
         if not events:
-            return []
+            return Recorded([], {})
         now = datetime.now(UTC)
         refusals = await self._settle_unknown_ids(catalog, events, now)
         welcome = [event for at, event in enumerate(events) if at not in refusals]
         landed = await catalog.insert_events(_first_of_each_id(welcome), now)
         results = []
+        newest: dict[str, int] = {}
         for at, event in enumerate(events):
             if at in refusals:
                 results.append(refusals[at])
-            elif event.event_id in landed:
-                landed.discard(event.event_id)  # a second one in this batch is a duplicate
-                results.append(ACCEPTED)
-            else:
-                results.append(DUPLICATE)
-        return results
+                continue
+            # A second one in this batch is a duplicate.
+            seq = landed.pop(str(event.event_id), None)
+            results.append(DUPLICATE if seq is None else ACCEPTED)
+            if seq is not None and self.positives.include(event.type, event.value):
+                newest[event.user_id] = max(seq, newest.get(event.user_id, 0))
+        return Recorded(results, newest)
 
     async def _settle_unknown_ids(
         self, catalog: CatalogRepository, events: Sequence[NewEvent], now: datetime
@@ -144,7 +170,7 @@ class Catalog:
                 await derived.before_item_goes(session, item_id)
             return await CatalogRepository(session).delete_item(item_id)
 
-        return await self.database.write(delete)
+        return await self._deleted_events(delete)
 
     async def delete_user(self, user_id: str) -> bool:
         """Every trace of the user."""
@@ -154,7 +180,10 @@ class Catalog:
                 await derived.before_user_goes(session, user_id)
             return await CatalogRepository(session).delete_user(user_id)
 
-        return await self.database.write(delete)
+        deleted = await self.database.write(delete)
+        # Whoever never was in the catalog may have been recommended something all the same.
+        await self._after.user_went(user_id)
+        return deleted
 
     async def delete_event(self, event_id: str) -> bool:
         async def delete(session: AsyncSession) -> bool:
@@ -162,7 +191,13 @@ class Catalog:
                 await derived.before_event_goes(session, event_id)
             return await CatalogRepository(session).delete_event(event_id)
 
-        return await self.database.write(delete)
+        return await self._deleted_events(delete)
+
+    async def _deleted_events(self, delete: Callable[[AsyncSession], Awaitable[bool]]) -> bool:
+        deleted = await self.database.write(delete)
+        if deleted:
+            await self._after.events_went()
+        return deleted
 
     async def upsert_items(self, items: Sequence[NewItem]) -> list[RowResult]:
         return await self.database.write(

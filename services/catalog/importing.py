@@ -93,7 +93,7 @@ class Import:
         stored = [
             *await self._catalog.upsert_items_in(catalog, list(items.values())),
             *await self._catalog.upsert_users_in(catalog, list(users.values())),
-            *await self._catalog.record_in(catalog, list(events.values())),
+            *(await self._catalog.record_in(catalog, list(events.values()))).results,
         ]
         results = dict(zip((*items, *users, *events), stored, strict=True))
         await self._save(session, self._after(lines, results)[0])

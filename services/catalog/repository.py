@@ -145,8 +145,8 @@ class CatalogRepository:
 
     # --- events ----------------------------------------------------------------------------
 
-    async def insert_events(self, events: Sequence[NewEvent], now: datetime) -> set[str]:
-        """Insert what is new, in the order given, and return the event ids that landed."""
+    async def insert_events(self, events: Sequence[NewEvent], now: datetime) -> dict[str, int]:
+        """Insert what is new, in the order given; the event ids that landed, with their `seq`."""
         received = as_text(now)
         rows = [
             {
@@ -162,9 +162,10 @@ class CatalogRepository:
             for event in events
         ]
         if not rows:
-            return set()
+            return {}
         statement = _insert_events(self.dialect, tuple(rows[0]))
-        return set(await self.session.scalars(statement, {ROWS: as_json(rows)}))
+        landed = await self.session.execute(statement, {ROWS: as_json(rows)})
+        return dict(landed.all())
 
     async def events_of(
         self, user_id: str, limit: int, before: tuple[datetime, int] | None = None
@@ -222,12 +223,12 @@ class CatalogRepository:
 
 @cache
 def _insert_events(dialect: str, names: tuple[str, ...]) -> Insert:
-    """In the order given; the event ids that landed come back."""
+    """In the order given; the ids of those that landed come back, with their `seq`."""
     source = _rows_of(dialect, Event, names)
     rows = select(*(source.c[name] for name in names)).where(true()).order_by(source.c[POSITION])
     insert = _insert(dialect, Event).from_select(names, rows)
     statement: Insert = insert.on_conflict_do_nothing(index_elements=["event_id"]).returning(
-        Event.__table__.c.event_id
+        Event.__table__.c.event_id, Event.__table__.c.seq
     )
     return statement
 

@@ -15,7 +15,6 @@ from services.demonstrations.guards import Refused, check
 from services.llm.port import (
     Count,
     Finish,
-    Generated,
     GenerationRequest,
     JsonSchema,
     LanguageModel,
@@ -77,7 +76,6 @@ class Generator:
         self, tasks: Sequence[Task], terms: Terms, writing: Writing = Writing()
     ) -> tuple[Outcome, ...]:
         """All tasks together, attempt by attempt. Raises ModelError."""
-        count = await self._model.counter(terms)
         opened = [_Open(task) for task in tasks]
         for attempt in range(writing.attempts):
             asked = [one for one in opened if one.demonstration is None]
@@ -86,19 +84,24 @@ class Generator:
             answers = await self._model.generate(
                 [_request(one.task, attempt, writing) for one in asked], terms
             )
-            for one, answer in zip(asked, answers, strict=True):
-                self._read(one, answer, count, writing)
+            parsed = [parse_demonstration(answer.text) for answer in answers]
+            texts = [read.as_text() for read in parsed if isinstance(read, Demonstration)]
+            count = await self._model.counter(terms, texts)
+            for one, answer, read in zip(asked, answers, parsed, strict=True):
+                one.usage += answer.usage
+                if isinstance(read, Malformed):
+                    cut = "cut off: " if answer.finish is Finish.LENGTH else ""
+                    one.refusals.append(f"malformed: {cut}{read.reason}")
+                elif refused := self._refused(read, one.task.prompt, count, writing):
+                    one.refusals.append(f"{refused.fault}: {refused.detail}")
+                else:
+                    one.demonstration = read
         return tuple(Outcome(one.demonstration, tuple(one.refusals), one.usage) for one in opened)
 
-    def _read(self, one: _Open, answer: Generated, count: Count, writing: Writing) -> None:
-        one.usage += answer.usage
-        read = parse_demonstration(answer.text)
-        if isinstance(read, Malformed):
-            cut = "cut off: " if answer.finish is Finish.LENGTH else ""
-            one.refusals.append(f"malformed: {cut}{read.reason}")
-            return
-        prompt = one.task.prompt
-        refused: Refused | None = check(
+    def _refused(
+        self, read: Demonstration, prompt: GeneratorPrompt, count: Count, writing: Writing
+    ) -> Refused | None:
+        return check(
             read,
             prompt.known_titles,
             limit=writing.limit,
@@ -106,10 +109,6 @@ class Generator:
             neighbor_titles=prompt.neighbor_titles,
             is_item=self._is_item,
         )
-        if refused is None:
-            one.demonstration = read
-        else:
-            one.refusals.append(f"{refused.fault}: {refused.detail}")
 
 
 def _request(task: Task, attempt: int, writing: Writing) -> GenerationRequest:

@@ -49,8 +49,8 @@ class MeasuredModel:
         with self._measured("tokenize"):
             return await self._model.count(prompt, terms)
 
-    async def counter(self, terms: Terms) -> Count:
-        return await self._model.counter(terms)
+    async def counter(self, terms: Terms, texts: Sequence[str] = ()) -> Count:
+        return await self._model.counter(terms, texts)
 
     async def score_labels(
         self, chats: Sequence[Chat], labels: Labels, terms: Terms

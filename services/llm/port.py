@@ -210,9 +210,9 @@ class LanguageModel(Protocol):
     async def count(self, prompt: Chat | str, terms: Terms) -> int:
         """How many tokens `tokenize` would return."""
 
-    async def counter(self, terms: Terms) -> Count:
+    async def counter(self, terms: Terms, texts: Sequence[str] = ()) -> Count:
         """Counts tokens of plain text without asking anyone: exactly where the tokenizer is at
-        hand, else by an estimate that is rather too high."""
+        hand; else these texts exactly, and others by an estimate that is rather too high."""
 
     async def score_labels(
         self, chats: Sequence[Chat], labels: Labels, terms: Terms

@@ -287,7 +287,7 @@ class ScriptedModel:
     async def count(self, prompt: Chat | str, terms: Terms) -> int:
         return len(await self.tokenize(prompt, terms))
 
-    async def counter(self, terms: Terms) -> Count:  # noqa: ARG002
+    async def counter(self, terms: Terms, texts: Sequence[str] = ()) -> Count:  # noqa: ARG002
         return lambda text: len(self.script.tokenize(text))
 
     async def score_labels(

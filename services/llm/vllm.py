@@ -70,6 +70,7 @@ from services.observability.metrics import LlmAbilityLabels, Metrics
 
 PROBE_AGAIN_SECONDS = 60.0
 
+MOST_COUNTS = 10_000
 TYPICAL_TITLES = (
     "Nordvik Trailhead 2-Person Backpacking Tent, Waterproof, 3.1 kg (Forest Green) | SR",
     "Tischleuchte für draußen, wiederaufladbar, höhenverstellbar, 2er-Set",
@@ -113,6 +114,7 @@ class VllmModel:
         self._probing: asyncio.Task[Findings] | None = None
         self._probed_at = -math.inf
         self._rates: _Rates | None = None
+        self._counts: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -144,16 +146,30 @@ class VllmModel:
     async def count(self, prompt: Chat | str, terms: Terms) -> int:
         return len(await self.tokenize(prompt, terms))
 
-    async def counter(self, terms: Terms) -> Count:
+    async def counter(self, terms: Terms, texts: Sequence[str] = ()) -> Count:
         if self._rates is None:
             if (await self._findings(terms)).has(Ability.TOKENIZE):
-                rates = [
+                found = [
                     await self.count(text, terms) / len(text.encode()) for text in TYPICAL_TITLES
                 ]
-                self._rates = _Rates(rates[0], max(rates))
+                self._rates = _Rates(found[0], max(found))
             else:
                 self._rates = _Rates(0.5, 1.0)
-        return self._rates.tokens
+        rates, exact = self._rates, await self._counted(texts, terms)
+        return lambda text: exact[text] if text in exact else rates.tokens(text)
+
+    async def _counted(self, texts: Sequence[str], terms: Terms) -> dict[str, int]:
+        """Asked once for a text: those of demonstrations come again and again."""
+        if not texts or not (await self._findings(terms)).has(Ability.TOKENIZE):
+            return {}
+        unknown = [text for text in dict.fromkeys(texts) if text not in self._counts]
+        counts = await _all_or_nothing(self.count(text, terms) for text in unknown)
+        known = {text: self._counts[text] for text in texts if text in self._counts}
+        known |= dict(zip(unknown, counts, strict=True))
+        self._counts |= known
+        while len(self._counts) > MOST_COUNTS:
+            self._counts.pop(next(iter(self._counts)))
+        return known
 
     async def score_labels(
         self, chats: Sequence[Chat], labels: Labels, terms: Terms

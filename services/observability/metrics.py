@@ -60,6 +60,19 @@ class SourceLabels(NamedTuple):
     source: str
 
 
+class DegradedLabels(NamedTuple):
+    source: str
+    reason: str
+
+
+class RankingLabels(NamedTuple):
+    mode: str
+
+
+class OutcomeLabels(NamedTuple):
+    outcome: str
+
+
 class LlmCallLabels(NamedTuple):
     kind: str
 
@@ -173,6 +186,24 @@ class Metrics:
         )
         self.recommendations = Counter(
             r, SourceLabels, "lrgd_recommendations_total", "Lists served, by their source."
+        )
+        self.recommendations_degraded = Counter(
+            r, DegradedLabels, "lrgd_recommendations_degraded_total",
+            "Lists served without the model, by what they came from instead, and why.",
+        )  # fmt: skip
+        self.recommendations_refused = Counter(
+            r, NoLabels, "lrgd_recommendations_refused_total",
+            "Requests refused because too many were under way.",
+        )  # fmt: skip
+        self.rankings = Counter(
+            r, RankingLabels, "lrgd_rankings_total", "Rankings by the model, by mode."
+        )
+        self.user_states = Counter(
+            r, OutcomeLabels, "lrgd_user_states_total",
+            "Look-ups and changes of what is kept of users in Redis, by outcome.",
+        )  # fmt: skip
+        self.replies = Counter(
+            r, OutcomeLabels, "lrgd_replies_total", "Replies to be kept, by what became of them."
         )
         self.jobs_lost = Counter(
             r, JobLabels, "lrgd_jobs_lost_total", "Jobs that could not be put on the queue."

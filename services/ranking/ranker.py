@@ -6,11 +6,13 @@ answers, `generate` has the list written.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.llm.chat import Chat, Message
+from services.llm.errors import ModelTimeout
 from services.llm.labels import find_labels
 from services.llm.port import (
     Count,
@@ -34,10 +36,12 @@ from services.prompts import (
     in_candidate_order,
 )
 from services.prompts.leads import CUE
+from services.prompts.titles import clean_lines
 from services.ranking.ranking import Method, Ranking, RankingRequest
 from services.ranking.written import list_pattern, read_list
 
 REASONING_TOKENS = 64
+LABELS_SECONDS = 60.0
 _KEPT_PRIORS = 256
 
 # Candidates shown, and whether a history is: all that a prompt without content has.
@@ -77,6 +81,7 @@ class Ranker:
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
         self._labels: dict[tuple[str, bool], Labels] = {}
+        self._finding: dict[tuple[str, bool], asyncio.Task[Labels]] = {}
         self._priors: dict[tuple[str, PromptFormat, _Outline], tuple[float, ...]] = {}
 
     async def rank(self, request: RankingRequest, method: Method, terms: Terms) -> Ranking:
@@ -89,7 +94,7 @@ class Ranker:
         if not requests:
             return Ranked((), Usage())
         engine = (await self.model.describe(terms)).fingerprint.digest
-        count = await self.model.counter(terms)
+        count = await self.model.counter(terms, _demonstrated(requests))
         form = method.form
         if method.mode is not Mode.LIKELIHOOD:
             labels = await self._labels_behind(form.lead, engine, terms)
@@ -182,15 +187,45 @@ class Ranker:
         )
         return [one.text for one in said], sum((one.usage for one in said), Usage())
 
+    async def prepare(self, method: Method, terms: Terms) -> None:
+        """What the first ranking would wait for."""
+        engine = (await self.model.describe(terms)).fingerprint.digest
+        await self.model.counter(terms)
+        if method.mode is not Mode.LIKELIHOOD:
+            await self._labels_behind(method.form.lead, engine, terms)
+
     async def _labels_behind(self, lead: Lead, engine: str, terms: Terms) -> Labels:
-        """Asked of the tokenizer once for an engine, behind a cue and at an answer's beginning."""
+        """Asked of the tokenizer once for an engine, behind a cue and at an answer's beginning.
+
+        That takes longer than a ranking: whoever cannot wait leaves it to those who come later.
+        """
         cue = "" if lead is Lead.NONE else CUE
         key = (engine, bool(cue))
-        if key not in self._labels:
-            texts = [f" {label}" if cue else label for label in LABELS]
-            chat = Chat((Message("user", "Rank."),), cue)
-            self._labels[key] = await find_labels(self.model, chat, texts, terms)
-        return self._labels[key]
+        if (known := self._labels.get(key)) is not None:
+            return known
+        finding = self._finding.get(key)
+        if finding is None:
+            finding = asyncio.create_task(self._find_labels(key, cue), name="labels")
+            self._finding[key] = finding
+            finding.add_done_callback(lambda done: self._found(key, done))
+        try:
+            async with asyncio.timeout(terms.deadline.remaining()):
+                return await asyncio.shield(finding)
+        except TimeoutError:
+            raise ModelTimeout("the deadline passed while the labels were looked up") from None
+
+    async def _find_labels(self, key: tuple[str, bool], cue: str) -> Labels:
+        texts = [f" {label}" if cue else label for label in LABELS]
+        chat = Chat((Message("user", "Rank."),), cue)
+        found = await find_labels(self.model, chat, texts, Terms.within(LABELS_SECONDS))
+        self._labels[key] = found
+        return found
+
+    def _found(self, key: tuple[str, bool], done: asyncio.Task[Labels]) -> None:
+        """Whoever waits gets the error; where nobody waits, the next call tries again."""
+        del self._finding[key]
+        if not done.cancelled():
+            done.exception()
 
     def _unknown_priors(self, asked: Sequence[_Asked], batch: _Batch) -> list[_Outline]:
         outlines = dict.fromkeys(one.outline for one in asked)
@@ -247,6 +282,13 @@ def _places(listed: Sequence[int], candidates: int) -> tuple[float, ...]:
 
 def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return tuple(math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
+
+
+def _demonstrated(requests: Sequence[RankingRequest]) -> list[str]:
+    """The texts whose length decides whether they are shown."""
+    shown = [one.demonstrated for one in requests if one.demonstrated is not None]
+    texts = [text for one in shown for text in (one.current, one.perturbation) if text is not None]
+    return [clean_lines(text) for text in texts]
 
 
 def _ids(asked: _Asked) -> tuple[str, ...]:

@@ -15,6 +15,14 @@ POPULAR = "lrgd:popular"
 HEARTBEAT = "lrgd:heartbeat"
 
 
+# Raised where more users changed than are worth naming: what is kept of any of them is then old.
+USERS_EPOCH = "lrgd:users:epoch"
+
+
+def user_key(user_id: str) -> str:
+    return f"lrgd:user:{user_id}"
+
+
 def debounce_key(job: str) -> str:
     return f"lrgd:debounce:{job}"
 

@@ -90,7 +90,11 @@ class OnnxModel:
     async def count(self, prompt: Chat | str, terms: Terms) -> int:
         return len(await self.tokenize(prompt, terms))
 
-    async def counter(self, terms: Terms) -> Count:
+    async def counter(
+        self,
+        terms: Terms,
+        texts: Sequence[str] = (),  # noqa: ARG002  # all are counted exactly
+    ) -> Count:
         tokenizer = (await self._engine(terms)).tokenizer
         return lambda text: len(tokenizer.tokens(text))
 

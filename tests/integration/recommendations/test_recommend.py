@@ -1,125 +1,189 @@
-"""POST /recommend as it is today: popular items, and honest about it."""
+"""POST /recommend: ranked by the model, explained, kept; and what a user does changes it."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
 import pytest
 
-from services.bootstrap import Services
-from services.storage.redis import POPULAR
+from services.llm.wire import BATCH, CHAT
+from tests.conftest import ClientFactory
+from tests.integration.recommendations.conftest import (
+    Llm,
+    bought_by,
+    ids,
+    recommended,
+    services_of,
+    stock,
+)
 
 
-@pytest.fixture
-async def shop(client: httpx2.AsyncClient, services: Services) -> httpx2.AsyncClient:
-    """i0 is liked by five users, i1 by four, … i4 by one; the users are u0 to u4."""
-    await client.post("/items", json=[{"item_id": f"i{n}", "title": f"Lamp {n}"} for n in range(7)])
-    await client.post(
-        "/events",
-        json=[
-            {"user_id": f"u{user}", "item_id": f"i{item}", "type": "purchase"}
-            for item in range(5)
-            for user in range(5 - item)
-        ],
-    )
-    await services.popularity.refresh()
-    return client
-
-
-async def recommended(client: httpx2.AsyncClient, **wanted: Any) -> list[str]:
-    answer = await client.post("/recommend", json=wanted)
-    assert answer.status_code == 200, answer.text
-    items = answer.json()["items"]
-    assert [item["rank"] for item in items] == list(range(1, len(items) + 1))
-    scores = [item["score"] for item in items]
-    assert scores == sorted(scores, reverse=True)
-    return [item["item_id"] for item in items]
-
-
-async def test_the_most_liked_come_first_with_title_score_and_rank(
-    shop: httpx2.AsyncClient,
-) -> None:
-    assert await recommended(shop) == ["i0", "i1", "i2", "i3", "i4"]
-    answer = (await shop.post("/recommend", json={"k": 1})).json()
-    assert answer["items"] == [{"item_id": "i0", "title": "Lamp 0", "score": 5.0, "rank": 1}]
-
-
-async def test_a_reply_says_where_its_order_comes_from(shop: httpx2.AsyncClient) -> None:
-    answers = [(await shop.post("/recommend", json={"k": 1})).json() for _ in range(2)]
-    assert all(answer["source"] == "popularity" for answer in answers)
-    assert all(answer["degraded"] is True for answer in answers)
-    assert answers[0]["recommendation_id"] != answers[1]["recommendation_id"]
+async def test_the_model_ranks_and_the_reply_says_so(shop: httpx2.AsyncClient) -> None:
+    reply = await recommended(shop, user_id="camper", k=4)
+    assert set(ids(reply)) == {"camp-table", "camp-box", "camp-rug", "camp-clock"}
+    assert (reply["source"], reply["degraded"], reply["stored"]) == ("model", False, False)
+    assert (reply["scoring_mode"], reply["model"]) == ("first_token", "scripted")
+    assert reply["items"][0]["title"].startswith("Camp ")
+    assert reply["timings"]["total_ms"] > 0
     text = (await shop.get("/metrics")).text
-    assert 'lrgd_recommendations_total{source="popularity"} 2.0' in text
+    assert 'lrgd_recommendations_total{source="model"} 1.0' in text
+    assert 'lrgd_rankings_total{mode="first_token"} 1.0' in text
 
 
-async def test_k_is_the_most_that_is_given(shop: httpx2.AsyncClient) -> None:
-    assert await recommended(shop, k=2) == ["i0", "i1"]
-    assert len(await recommended(shop, k=100)) == 5
+async def test_a_posted_event_changes_the_next_list(shop: httpx2.AsyncClient) -> None:
+    before = await recommended(shop, user_id="camper", k=3)
+    assert all(item.startswith("camp-") for item in ids(before))
+    await bought_by(shop, "camper", *(f"garden-{thing}" for thing in ("lamp", "chair", "box")))
+    after = await recommended(shop, user_id="camper", k=3)
+    assert after["stored"] is False
+    assert any(item.startswith("garden-") for item in ids(after))
+    assert not {"garden-lamp", "garden-chair", "garden-box"} & set(ids(after))
 
 
-async def test_what_a_user_has_taken_is_left_out_unless_asked_for(
+async def test_someone_without_an_account_is_ranked_for_by_history(
     shop: httpx2.AsyncClient,
 ) -> None:
-    assert await recommended(shop, user_id="u3") == ["i2", "i3", "i4"]
-    assert await recommended(shop, user_id="u3", k=1) == ["i2"]
-    assert len(await recommended(shop, user_id="u3", exclude_seen=False)) == 5
+    by_id = await recommended(shop, history=["kitchen-lamp", "kitchen-rug"], k=2)
+    assert all(item.startswith("kitchen-") for item in ids(by_id))
+    titles = [{"item_id": "x", "title": "Garden Hose"}, {"item_id": "y", "title": "Garden Gnome"}]
+    by_title = await recommended(shop, history=titles, k=2)
+    assert all(item.startswith("garden-") for item in ids(by_title))
 
 
-async def test_a_mere_look_does_not_take_an_item_off_the_list(shop: httpx2.AsyncClient) -> None:
-    await shop.post("/events", json={"user_id": "new", "item_id": "i0", "type": "view"})
-    assert (await recommended(shop, user_id="new"))[0] == "i0"
-
-
-async def test_the_history_of_someone_without_an_account_is_left_out_too(
+async def test_candidates_may_be_ids_or_items_that_no_catalog_knows(
     shop: httpx2.AsyncClient,
 ) -> None:
-    assert await recommended(shop, history=["i0", "i2"]) == ["i1", "i3", "i4"]
-    assert await recommended(shop, user_id="u3", history=["i2"]) == ["i3", "i4"]
+    candidates = [
+        "desk-rug",
+        {"item_id": "new", "title": "Camp Hammock"},
+        "no-such-item",
+        {"item_id": "other", "title": "Silk Scarf"},
+    ]
+    reply = await recommended(shop, user_id="camper", candidates=candidates, explain=True)
+    assert ids(reply)[0] == "new"
+    assert set(ids(reply)) == {"desk-rug", "new", "other"}
+    assert reply["explanation"]["unknown_items"] == ["no-such-item"]
+
+
+async def test_k_category_and_seen_items(shop: httpx2.AsyncClient) -> None:
+    only = await recommended(shop, user_id="camper", category="Desk", k=100)
+    assert set(ids(only)) == {
+        f"desk-{n}" for n in ("lamp", "chair", "table", "box", "rug", "clock")
+    }
+    assert "camp-lamp" not in ids(await recommended(shop, user_id="camper", k=100))
+    with_seen = await recommended(shop, user_id="camper", k=100, exclude_seen=False)
+    assert "camp-lamp" in ids(with_seen)
+    assert len(ids(await recommended(shop, k=3))) == 3
 
 
 async def test_a_user_nobody_knows_gets_a_list_and_no_account(shop: httpx2.AsyncClient) -> None:
-    assert len(await recommended(shop, user_id="nobody")) == 5
+    assert (await recommended(shop, user_id="nobody"))["source"] == "model"
     assert (await shop.get("/users/nobody")).status_code == 404
 
 
-async def test_candidates_are_ranked_and_no_others(shop: httpx2.AsyncClient) -> None:
-    assert await recommended(shop, candidates=["i6", "i3", "i5", "i1"]) == ["i1", "i3", "i6", "i5"]
-    assert await recommended(shop, candidates=["i6", "i3", "i5", "i1"], k=1) == ["i1"]
-    assert await recommended(shop, user_id="u4", candidates=["i0", "i4"]) == ["i4"]
-
-
-@pytest.mark.parametrize("wanted", [{}, {"candidates": ["i0", "i1", "i6"]}])
-async def test_an_item_hidden_or_deleted_since_the_count_is_never_recommended(
+@pytest.mark.parametrize("wanted", [{}, {"candidates": ["desk-lamp", "desk-box", "camp-rug"]}])
+async def test_an_item_hidden_or_deleted_is_never_recommended(
     shop: httpx2.AsyncClient, wanted: dict[str, Any]
 ) -> None:
-    assert "i0" in await recommended(shop, **wanted)
-    await shop.post("/items", json={"item_id": "i0", "title": "Lamp 0", "hidden": True})
-    assert "i0" not in await recommended(shop, **wanted)
-    assert (await recommended(shop, k=1, **wanted)) == ["i1"]
-    await shop.delete("/items/i1")
-    assert not {"i0", "i1"} & set(await recommended(shop, **wanted))
+    assert "desk-lamp" in ids(await recommended(shop, **wanted, k=100))
+    hidden = {"item_id": "desk-lamp", "title": "Desk Lamp", "hidden": True}
+    await shop.post("/items", json=hidden)
+    await shop.delete("/items/desk-box")
+    assert not {"desk-lamp", "desk-box"} & set(ids(await recommended(shop, **wanted, k=100)))
 
 
-async def test_a_purchase_changes_the_list_once_the_worker_has_counted(
-    shop: httpx2.AsyncClient, services: Services
+async def test_the_same_question_is_answered_from_what_is_kept(
+    shop: httpx2.AsyncClient, llm: Llm
 ) -> None:
-    await shop.post(
-        "/events",
-        json=[{"user_id": f"new{n}", "item_id": "i6", "type": "purchase"} for n in range(6)],
-    )
-    await services.popularity.refresh()
-    assert (await recommended(shop))[0] == "i6"
+    first = await recommended(shop, user_id="camper")
+    asked = len(llm.server.received)
+    again = await recommended(shop, user_id="camper")
+    assert again["stored"] is True
+    assert ids(again) == ids(first)
+    assert again["recommendation_id"] != first["recommendation_id"]
+    assert len(llm.server.received) == asked
+    other = await recommended(shop, user_id="camper", mode="generate")
+    assert other["stored"] is False
 
 
-async def test_without_a_published_list_a_gateway_counts_itself(
-    shop: httpx2.AsyncClient, services: Services
+async def test_one_token_is_generated_and_one_request_sent(
+    shop: httpx2.AsyncClient, llm: Llm
 ) -> None:
-    await services.redis.delete(POPULAR)
-    assert await recommended(shop) == ["i0", "i1", "i2", "i3", "i4"]
+    await recommended(shop, user_id="camper")
+    llm.server.received.clear()
+    await recommended(shop, user_id="clerk")
+    scoring = [one for one in llm.server.received if one.path in (CHAT, BATCH)]
+    assert len(scoring) == 1
+    assert scoring[0].body["max_tokens"] == 1
 
 
-async def test_an_empty_shop_recommends_nothing(client: httpx2.AsyncClient) -> None:
-    assert await recommended(client) == []
-    assert await recommended(client, candidates=["a", "b"]) == []
+async def test_an_explanation_shows_the_prompt_and_what_the_model_said(
+    shop: httpx2.AsyncClient,
+) -> None:
+    reply = await recommended(shop, user_id="camper", explain=True)
+    explained = reply["explanation"]
+    names = [segment["name"] for segment in explained["prompt"]]
+    assert names == ["instruction", "regularization", "history", "candidates", "lead"]
+    assert all(explained["segment_tokens"][name] > 0 for name in names)
+    by_id = {one["item_id"]: one for one in explained["candidates"]}
+    assert {"label", "raw", "prior"} <= by_id["camp-rug"].keys()
+    best = max(by_id.values(), key=lambda one: one["raw"][0])
+    assert best["item_id"] == ids(reply)[0]
+    assert "explanation" in reply
+    assert (await recommended(shop, user_id="clerk"))["explanation"] is None
+
+
+async def test_a_list_is_kept_with_its_prompt_until_its_user_goes(
+    shop: httpx2.AsyncClient,
+) -> None:
+    reply = await recommended(shop, user_id="camper", explain=True)
+    kept = await until_kept(shop, reply["recommendation_id"])
+    assert [item["item_id"] for item in kept["items"]] == ids(reply)
+    assert kept["prompt"] == reply["explanation"]["prompt"]
+    assert kept["user_id"] == "camper"
+    await shop.delete("/users/camper")
+    gone = await shop.get(f"/recommendations/{reply['recommendation_id']}")
+    assert gone.status_code == 404
+    assert await services_of(shop).redis.exists("lrgd:user:camper") == 0
+
+
+async def until_kept(client: httpx2.AsyncClient, recommendation_id: str) -> dict[str, Any]:
+    for _ in range(200):
+        answer = await client.get(f"/recommendations/{recommendation_id}")
+        if answer.status_code == 200:
+            kept: dict[str, Any] = answer.json()
+            return kept
+        await asyncio.sleep(0.02)
+    raise AssertionError("the reply was not kept")
+
+
+async def test_a_mode_that_the_model_lacks_is_refused_and_not_replaced(
+    shop: httpx2.AsyncClient,
+) -> None:
+    answer = await shop.post("/recommend", json={"user_id": "camper", "mode": "likelihood"})
+    assert answer.status_code == 422
+    assert "likelihood" in answer.json()["detail"]
+
+
+async def test_the_prior_has_a_say_where_it_is_given_weight(
+    llm: Llm, opened_client: ClientFactory
+) -> None:
+    async with opened_client(**llm.settings, ranking_prior_weight=50) as client:
+        await stock(client)
+        assert ids(await recommended(client, user_id="camper"))[0] == "desk-lamp"
+
+
+async def test_over_capacity_is_said_at_once(llm: Llm, opened_client: ClientFactory) -> None:
+    async with opened_client(**llm.settings, recommend_at_once=1) as client:
+        await stock(client)
+        answers = await asyncio.gather(
+            *(client.post("/recommend", json={"user_id": f"u{n}"}) for n in range(6))
+        )
+        statuses = sorted(answer.status_code for answer in answers)
+        assert statuses[0] == 200
+        assert statuses[-1] == 429
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["code"] == "over_capacity"

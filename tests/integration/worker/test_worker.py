@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -15,7 +15,7 @@ from sqlalchemy import text
 from lab.servers.processes import PrivateWorker
 from lab.servers.valkey import PrivateValkey
 from services.bootstrap import Services
-from services.catalog.catalog import Catalog
+from services.catalog.catalog import Catalog, NothingFollows
 from services.catalog.inputs import NewEvent
 from services.catalog.positives import PositiveEvents
 from services.catalog.repository import CatalogRepository
@@ -129,16 +129,19 @@ def test_the_worker_stops_cleanly_when_told(worker: PrivateWorker) -> None:
 async def test_what_follows_an_event_sees_it_committed(services: Services) -> None:
     seen: list[bool] = []
 
-    async def after_positives() -> None:
-        async with services.database.reading() as session:
-            seen.append(bool(await CatalogRepository(session).events_of("ada", 1)))
+    class Following(NothingFollows):
+        async def positives_came(self, newest: Mapping[str, int] | None) -> None:
+            assert newest is not None
+            async with services.database.reading() as session:
+                (event,) = await CatalogRepository(session).events_of("ada", 1)
+            seen.append(newest == {"ada": event.seq})
 
     catalog = Catalog(
         services.database,
         positives=PositiveEvents.parse(["purchase"]),
         unknown_users=UnknownIds.CREATE,
         unknown_items=UnknownIds.CREATE,
-        after_positives=after_positives,
+        after=Following(),
     )
     await catalog.record([PURCHASE])
     assert seen == [True]
