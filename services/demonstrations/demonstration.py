@@ -71,7 +71,7 @@ class Demonstration(BaseModel):
         return (*self.evidence, *self.example.after, self.example.chose)
 
     def as_json(self) -> str:
-        """As a model is to write it. (The spaces are those of servers that forbid free ones.)"""
+        """As a model may write it, and as lrgd-mini was taught to: with spaces."""
         return json.dumps(self.model_dump(mode="json"), ensure_ascii=False)
 
     def as_text(self) -> str:

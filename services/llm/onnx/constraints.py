@@ -65,7 +65,7 @@ class Guide:
 def _grammar(constraint: Constraint) -> str:
     match constraint:
         case JsonSchema(schema):
-            # One way to write it, that of json.dumps, and of vLLM where white space is settled.
+            # One way to write it, that of json.dumps, which lrgd-mini was taught.
             return LLMatcher.grammar_from_json_schema(
                 dict(schema),
                 overrides={
