@@ -74,6 +74,7 @@ def test_a_command_of_the_readme_works_as_pasted(newcomers: Deployment, command:
         assert "code" not in answer, answer  # a problem
     if "/recommend" in command:
         assert len(answer["items"]) == 10
+        assert answer["source"] == "model"
 
 
 def test_the_clone_needs_no_server_of_the_system(newcomers: Deployment) -> None:

@@ -33,7 +33,7 @@ ITEMS = {f"{shelf}-{thing}".lower() for shelf in SHELVES for thing in THINGS}
 
 @pytest.mark.parametrize("fault", list(Fault))
 @pytest.mark.parametrize(
-    "requests", [40, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+    "requests", [24, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 )
 @pytest.mark.parametrize("dialect", ["sqlite"])
 async def test_no_fault_of_the_model_is_one_of_ours(
