@@ -44,7 +44,7 @@ def best(scores: Scores, history: Places, limit: int) -> Places:
     left = scores.copy()
     left[history] = -np.inf
     # All that may be among the best, those that tie with the last of them included.
-    least = np.partition(left, -limit)[-limit]
-    close = np.flatnonzero(left >= least)
+    least = np.partition(left, -limit)[-limit] if limit < len(left) else -np.inf
+    close = np.flatnonzero((left >= least) & (left > -np.inf))
     found: Places = close[np.argsort(-left[close], kind="stable")][:limit]
     return found

@@ -222,7 +222,9 @@ class IndexRepository:
             ).returning(table.c.item_id, table.c.other_id, table.c.weight),
             payload,
         )
-        weights = {(item_id, other_id): weight for item_id, other_id, weight in found}
+        weights: dict[Pair, int] = {
+            (item_id, other_id): weight for item_id, other_id, weight in found
+        }
         gone = [pair for pair, weight in weights.items() if not weight]
         if gone:
             await self._remove(index_id, gone)

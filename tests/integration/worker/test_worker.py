@@ -79,13 +79,16 @@ async def test_a_positive_event_reaches_the_co_visitation_index_through_the_queu
         broker_url=own_valkey.address.broker_url,
         popularity_debounce_seconds=0.1,
     ) as services:
-        await services.catalog.record([PURCHASE, PURCHASE.model_copy(update={"item_id": "bulb"})])
+        await services.catalog.record(
+            [PURCHASE, PURCHASE.model_copy(update={"event_id": "another", "item_id": "bulb"})]
+        )
         async with asyncio.timeout(SECONDS):
             while not await _neighbors_of(services, "lamp"):
                 await asyncio.sleep(0.05)
-    metrics = _metrics(worker)
-    assert 'lrgd_jobs_total{job="refresh_covisitation",outcome="done"}' in metrics
-    assert "lrgd_covisit_pairs 4.0" in metrics
+    await _until(lambda: "lrgd_covisit_pairs 4.0" in _metrics(worker))
+    await _until(
+        lambda: 'lrgd_jobs_total{job="refresh_covisitation",outcome="done"}' in _metrics(worker)
+    )
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
