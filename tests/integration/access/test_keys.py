@@ -159,6 +159,7 @@ INGEST = [
     ("POST", "/imports/items"), ("GET", "/imports/progress/x"), ("GET", "/exports/items"),
 ]  # fmt: skip
 RECOMMEND = [("POST", "/recommend")]
+ADMIN = [("GET", "/recommendations/x")]
 OPEN = [("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")]
 
 
@@ -193,6 +194,13 @@ async def test_every_call_needs_its_scope_and_only_probes_need_no_key(
                 Scope.INGEST: "forbidden",
                 Scope.ADMIN: None,
             }, call
+        for call in ADMIN:
+            assert await codes(call) == {
+                "none": "unauthenticated",
+                Scope.RECOMMEND: "forbidden",
+                Scope.INGEST: "forbidden",
+                Scope.ADMIN: None,
+            }, call
         for call in OPEN:
             assert set((await codes(call)).values()) == {None}, call
 
@@ -205,7 +213,8 @@ async def test_no_route_was_forgotten_in_the_test_of_scopes(client: httpx2.Async
         for path, methods in document["paths"].items()
         for method in methods
     }
-    tested = {(m, len(p.split("/")), p.split("/")[1]) for m, p in (*INGEST, *RECOMMEND, *OPEN)}
+    called = (*INGEST, *RECOMMEND, *ADMIN, *OPEN)
+    tested = {(m, len(p.split("/")), p.split("/")[1]) for m, p in called}
     assert routes == tested
 
 
