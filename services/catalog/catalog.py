@@ -44,11 +44,20 @@ def refused(code: str, detail: str) -> RowResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ListAnswer:
+    """A new positive event that names the list it answers to."""
+
+    recommendation_id: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """What became of each event, and of each user who got new positives the `seq` of the newest."""
 
     results: list[RowResult]
     newest: Mapping[str, int]
+    answers: Sequence[ListAnswer] = ()
 
 
 class AfterCommit(Protocol):
@@ -56,6 +65,10 @@ class AfterCommit(Protocol):
 
     async def positives_came(self, newest: Mapping[str, int] | None) -> None:
         """The `seq` of the newest by user; None where there are too many to name."""
+
+    async def lists_answered(self, answers: Sequence[ListAnswer]) -> None: ...
+
+    async def items_changed(self) -> None: ...
 
     async def user_went(self, user_id: str) -> None: ...
 
@@ -66,6 +79,10 @@ class NothingFollows:
     """For a catalog used where nobody keeps anything of it."""
 
     async def positives_came(self, newest: Mapping[str, int] | None) -> None: ...
+
+    async def lists_answered(self, answers: Sequence[ListAnswer]) -> None: ...
+
+    async def items_changed(self) -> None: ...
 
     async def user_went(self, user_id: str) -> None: ...
 
@@ -109,6 +126,8 @@ class Catalog:
         if recorded.newest:
             few = len(recorded.newest) <= MOST_NAMED
             await self._after.positives_came(recorded.newest if few else None)
+        if recorded.answers:
+            await self._after.lists_answered(recorded.answers)
         return recorded.results
 
     async def announce_positives(self) -> None:
@@ -125,6 +144,7 @@ class Catalog:
         landed = await catalog.insert_events(_first_of_each_id(welcome), now)
         results = []
         newest: dict[str, int] = {}
+        answers = []
         for at, event in enumerate(events):
             if at in refusals:
                 results.append(refusals[at])
@@ -134,7 +154,9 @@ class Catalog:
             results.append(DUPLICATE if seq is None else ACCEPTED)
             if seq is not None and self.positives.include(event.type, event.value):
                 newest[event.user_id] = max(seq, newest.get(event.user_id, 0))
-        return Recorded(results, newest)
+                if event.recommendation_id is not None:
+                    answers.append(ListAnswer(event.recommendation_id, seq))
+        return Recorded(results, newest, answers)
 
     async def _settle_unknown_ids(
         self, catalog: CatalogRepository, events: Sequence[NewEvent], now: datetime
@@ -170,7 +192,10 @@ class Catalog:
                 await derived.before_item_goes(session, item_id)
             return await CatalogRepository(session).delete_item(item_id)
 
-        return await self._deleted_events(delete)
+        deleted = await self._deleted_events(delete)
+        if deleted:
+            await self.announce_items()
+        return deleted
 
     async def delete_user(self, user_id: str) -> bool:
         """Every trace of the user."""
@@ -200,9 +225,15 @@ class Catalog:
         return deleted
 
     async def upsert_items(self, items: Sequence[NewItem]) -> list[RowResult]:
-        return await self.database.write(
+        results = await self.database.write(
             lambda session: self.upsert_items_in(CatalogRepository(session), items)
         )
+        await self.announce_items()
+        return results
+
+    async def announce_items(self) -> None:
+        """After a commit of what `upsert_items_in` has stored."""
+        await self._after.items_changed()
 
     async def upsert_items_in(
         self, catalog: CatalogRepository, items: Sequence[NewItem]

@@ -72,6 +72,8 @@ class Import:
         """Commit a batch of consecutive lines; those that did not land come back with reasons."""
         results = await self._catalog.database.write(lambda session: self._store(session, lines))
         self.state, refusals = self._after(lines, results)
+        if any(isinstance(line.row, NewItem) for line in lines):
+            await self._catalog.announce_items()
         return refusals
 
     async def finish(self) -> None:

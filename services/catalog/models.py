@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     String,
     false,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
@@ -23,6 +24,7 @@ from services.storage.base import Base, Id, LongText, UtcMoment
 
 Json = JSON().with_variant(JSONB(), "postgresql")
 Seq = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only an INTEGER key
+_ANSWERS_A_LIST = text("recommendation_id IS NOT NULL")
 
 
 class Item(Base):
@@ -62,6 +64,13 @@ class Event(Base):
     __table_args__ = (
         Index(None, "user_id", "occurred_at", "seq"),
         Index(None, "item_id", "occurred_at"),
+        Index(
+            None,
+            "recommendation_id",
+            "seq",
+            sqlite_where=_ANSWERS_A_LIST,
+            postgresql_where=_ANSWERS_A_LIST,
+        ),
         {"sqlite_autoincrement": True},  # a deleted event's seq is never given again
     )
 

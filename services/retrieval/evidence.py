@@ -20,10 +20,12 @@ from services.retrieval.covisitation import (
     strongest,
 )
 from services.retrieval.index_repository import IndexRepository, users_counted
-from services.retrieval.popularity import LENGTH, Popularity
+from services.retrieval.known_items import KnownItems
+from services.retrieval.popularity import LENGTH, Now, Popularity
 from services.retrieval.repository import (
     Liked,
     RetrievalRepository,
+    ShownItem,
     UsersOfItem,
     before,
     none_of,
@@ -64,23 +66,34 @@ class Evidence(Protocol):
         """How many users took an item, for a query over items."""
         ...
 
+    async def shown(
+        self,
+        repository: RetrievalRepository,
+        item_ids: Collection[str],
+        categories: Collection[str],
+    ) -> Mapping[str, ShownItem]:
+        """Those of the items that may be shown."""
+
 
 class Present:
     """The serving index through a cache of this process: seeds that it does not know are read
     together, in one query."""
 
-    def __init__(self, popularity: Popularity, positives: PositiveEvents) -> None:
+    def __init__(
+        self, popularity: Popularity, positives: PositiveEvents, items: KnownItems
+    ) -> None:
         self._popularity = popularity
         self._positives = positives
+        self.items = items
         self._kept: OrderedDict[str, tuple[float, Neighborhood | None]] = OrderedDict()
         self._takings = (0.0, 0)
 
-    async def popular(self) -> Mapping[str, int]:
+    async def now(self) -> Now:
         """Before a session is opened: it may take one of its own."""
-        return {item.item_id: item.users for item in await self._popularity.top()}
+        return await self._popularity.now()
 
-    def at(self, session: AsyncSession, popular: Mapping[str, int]) -> Evidence:
-        return _Present(self, session, popular)
+    def at(self, session: AsyncSession, now: Now) -> Evidence:
+        return _Present(self, session, now)
 
     async def taken_by(self, session: AsyncSession, user_id: str) -> list[str]:
         return await RetrievalRepository(session).taken_by(user_id, self._positives.clause())
@@ -114,10 +127,10 @@ class Present:
 
 
 class _Present:
-    def __init__(self, present: Present, session: AsyncSession, popular: Mapping[str, int]) -> None:
+    def __init__(self, present: Present, session: AsyncSession, now: Now) -> None:
         self._present = present
         self._session = session
-        self._popular = popular
+        self._now = now
 
     async def taken_by(self, user_id: str) -> list[str]:
         return await self._present.taken_by(self._session, user_id)
@@ -126,10 +139,23 @@ class _Present:
         return await self._present.neighborhoods(self._session, seeds)
 
     async def crowd(self) -> Crowd:
-        return Crowd(self._popular, await self._present.takings(self._session))
+        popular = {item.item_id: item.users for item in self._now.popular}
+        return Crowd(popular, await self._present.takings(self._session))
 
     def users(self) -> UsersOfItem:
         return users_counted()
+
+    async def shown(
+        self,
+        repository: RetrievalRepository,
+        item_ids: Collection[str],
+        categories: Collection[str],
+    ) -> Mapping[str, ShownItem]:
+        known, epoch = self._present.items, self._now.items_epoch
+        if categories:
+            return await repository.shown(item_ids, categories, self.users())
+        found = await known.of(repository, item_ids, self.users(), epoch)
+        return {item_id: item for item_id, item in found.items() if not item.hidden}
 
 
 class PastCrowds:
@@ -206,6 +232,14 @@ class Past:
 
     def users(self) -> UsersOfItem:
         return users_who_took(self._liked(self._moment))
+
+    async def shown(
+        self,
+        repository: RetrievalRepository,
+        item_ids: Collection[str],
+        categories: Collection[str],
+    ) -> Mapping[str, ShownItem]:
+        return await repository.shown(item_ids, categories, self.users())
 
     def _liked(self, moment: Moment) -> Liked:
         return self._positives.clause() & before(moment) & none_of(self._without)

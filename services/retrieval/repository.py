@@ -33,11 +33,12 @@ UsersOfItem = SQLColumnExpression[Any]
 
 @dataclass(frozen=True, slots=True)
 class ShownItem:
-    """An item that may be shown, and how many users took it."""
+    """An item that may be shown unless it is hidden, and how many users took it."""
 
     item_id: str
     title: str | None
     users: int
+    hidden: bool = False
 
 
 def before(moment: Moment) -> ColumnElement[bool]:
@@ -185,6 +186,13 @@ class RetrievalRepository:
             )
         )
         return {row[0]: ShownItem(row[0], row[1], row[2] or 0) for row in found}
+
+    async def known(self, item_ids: Collection[str], users: UsersOfItem) -> Mapping[str, ShownItem]:
+        """Hidden ones, too."""
+        found = await self.session.execute(
+            select(Item.item_id, Item.title, users, Item.hidden).where(Item.item_id.in_(item_ids))
+        )
+        return {row[0]: ShownItem(row[0], row[1], row[2] or 0, row[3]) for row in found}
 
     async def users_of(self, item_ids: Collection[str], users: UsersOfItem) -> dict[str, int]:
         """Of items known to the catalog, hidden ones too."""

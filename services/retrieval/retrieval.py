@@ -13,6 +13,8 @@ from services.catalog.inputs import FURTHEST_FUTURE
 from services.catalog.positives import PositiveEvents
 from services.retrieval.covisitation import SEEDS, Moment, covisit_scores, prior, strength
 from services.retrieval.evidence import Crowd, Evidence, Past, PastCrowds, Present
+from services.retrieval.index_repository import users_counted
+from services.retrieval.known_items import KnownItems
 from services.retrieval.popularity import Popularity
 from services.retrieval.repository import RetrievalRepository, ShownItem
 from services.storage.database import Database
@@ -40,11 +42,16 @@ class Candidate:
 
 class Retrieval:
     def __init__(
-        self, database: Database, popularity: Popularity, positives: PositiveEvents
+        self,
+        database: Database,
+        popularity: Popularity,
+        positives: PositiveEvents,
+        items: KnownItems,
     ) -> None:
         self._database = database
         self._positives = positives
-        self._present = Present(popularity, positives)
+        self._items = items
+        self._present = Present(popularity, positives, items)
         self._crowds = PastCrowds(positives)
 
     async def candidates(
@@ -74,7 +81,7 @@ class Retrieval:
             chosen: list[Candidate] = []
             for start in range(0, len(pool), SLACK * limit):
                 part = pool[start : start + SLACK * limit]
-                shown = await repository.shown(part, categories, evidence.users())
+                shown = await evidence.shown(repository, part, categories)
                 chosen += _best(shown.values(), scores, crowd)[: limit - len(chosen)]
                 if len(chosen) == limit:
                     return chosen
@@ -104,14 +111,21 @@ class Retrieval:
                 for item_id in item_ids
             }
 
+    async def titles(self, item_ids: Collection[str]) -> dict[str, str | None]:
+        """Of those that the catalog knows, hidden or not."""
+        if not item_ids:
+            return {}
+        async with self._database.reading() as session:
+            return await self._items.titles(RetrievalRepository(session), item_ids, users_counted())
+
     @contextlib.asynccontextmanager
     async def _evidence(
         self, as_of: Moment | None, without: Collection[str]
     ) -> AsyncIterator[tuple[RetrievalRepository, Evidence]]:
         if as_of is None and not without:
-            popular = await self._present.popular()
+            now = await self._present.now()
             async with self._database.reading() as session:
-                yield RetrievalRepository(session), self._present.at(session, popular)
+                yield RetrievalRepository(session), self._present.at(session, now)
             return
         moment = as_of or Moment(datetime.now(UTC) + FURTHEST_FUTURE)
         async with self._database.reading() as session:

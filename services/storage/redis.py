@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from redis.asyncio import Redis
+import asyncio
+import contextlib
+from typing import Any
+
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLost
@@ -11,8 +16,15 @@ from redis.exceptions import RedisError
 # What a caller catches when it has an answer without Redis.
 OUTAGE = (RedisError, OSError)  # a deadline's TimeoutError is an OSError
 
+ASKED_AGAIN_SECONDS = 0.25
+
 POPULAR = "lrgd:popular"
+POPULAR_VERSION = "lrgd:popular:version"
+# Raised where items changed: what a process keeps of them is then old.
+ITEMS_EPOCH = "lrgd:items:epoch"
 HEARTBEAT = "lrgd:heartbeat"
+LIVE = "lrgd:live"
+CONSIDERED = "lrgd:considered"  # the newest event that was looked at for rounds
 
 
 # Raised where more users changed than are worth naming: what is kept of any of them is then old.
@@ -31,13 +43,75 @@ def rate_key(caller: str, window: int) -> str:
     return f"lrgd:rate:{caller}:{window}"
 
 
+class SparingPool(ConnectionPool):
+    """Connections to a Redis that is left alone while it does not answer.
+
+    A Redis that hangs would cost every call its timeout, several in a row for one request. So after
+    the first such call the others fail at once, until Redis has answered a ping in the background.
+    """
+
+    _asking: asyncio.Task[None] | None = None
+
+    async def get_connection(self, *_command: Any, **_options: Any) -> AbstractConnection:
+        if self._asking is not None:
+            raise ConnectionLost("Redis did not answer, and is left alone until it does")
+        inherited: Any = super()  # redis-py has no types here
+        connection: AbstractConnection = await inherited.get_connection()
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        await super().release(connection)
+        # The client hangs up on whom it has waited for in vain; or it never came through.
+        if not connection.is_connected:
+            self._leave_alone()
+
+    async def aclose(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._asking
+        await super().aclose()
+
+    async def ping(self) -> None:
+        """Asks Redis even while it is left alone; once it answers, it is not any more."""
+        connection: Any = self.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.connect()
+            await connection.send_command("PING")
+            await connection.read_response()
+        finally:
+            await connection.disconnect(nowait=True)
+        if self._asking is not None and self._asking is not asyncio.current_task():
+            self._asking.cancel()
+        self._asking = None
+
+    def _leave_alone(self) -> None:
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_until_it_answers(), name="redis")
+
+    async def _ask_until_it_answers(self) -> None:
+        while True:
+            try:
+                return await self.ping()
+            except OUTAGE:
+                await asyncio.sleep(ASKED_AGAIN_SECONDS)
+
+
 def connect(url: str, *, timeout_seconds: float) -> Redis:
-    """A pool that gives up fast: one immediate retry, for a connection that went stale."""
-    return Redis.from_url(
-        url,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 1),
-        retry_on_error=[ConnectionLost],
-        decode_responses=True,
+    """A client that gives up fast: one immediate retry for a connection that went stale, none for
+    an answer that did not come."""
+    return Redis.from_pool(
+        SparingPool.from_url(
+            url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
+            decode_responses=True,
+        )
     )
+
+
+async def expect_redis(redis: Redis) -> None:
+    """Raises one of OUTAGE if it does not answer now."""
+    assert isinstance(redis.connection_pool, SparingPool)
+    await redis.connection_pool.ping()
