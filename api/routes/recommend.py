@@ -8,14 +8,17 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.dependencies import ACCESS_ERRORS, PathId, Provided, caller_with
+from api.dependencies import ACCESS_ERRORS, ArrivedAt, PathId, Provided, caller_with
 from api.problems import documented
 from services.access.keys import Scope
 from services.catalog.inputs import Id, Label, Title
+from services.demonstrations.variant import ServedVariant
 from services.errors import InvalidRequest, NotFound, Overloaded, TooLarge, Unavailable
 from services.prompts import Mode
+from services.recommendations.leave_one_out import LeaveOneOut, LeftOutKind
 from services.recommendations.replies import segments_of
 from services.recommendations.wanted import (
+    Explain,
     Explanation,
     GivenItem,
     Recommendation,
@@ -64,7 +67,11 @@ class RecommendIn(BaseModel):
         None, ge=20, le=60_000, description="Then the list comes from what there is."
     )
     mode: Mode | None = Field(None, description="How the model ranks, for those who compare.")
-    explain: bool = Field(False, description="Say how the list came to be.")
+    explain: Explain = Field(
+        False,
+        description="Say how the list came to be; with `leave_one_out`, also what each past item "
+        "and each sentence of the demonstration did for the first item, by ranking without it.",
+    )
 
     @model_validator(mode="after")
     def _each_candidate_once(self) -> Self:
@@ -108,6 +115,21 @@ class CandidateOut(BaseModel):
     prior: float = Field(description="Of retrieval.")
 
 
+class LeftOutOut(BaseModel):
+    kind: LeftOutKind
+    text: str
+    effect: float = Field(
+        description="By how much the log-probability of the item is higher with it than without."
+    )
+
+
+class LeaveOneOutOut(BaseModel):
+    item_id: str | None = Field(description="The first item of the list: whom this is about.")
+    effects: list[LeftOutOut]
+    not_asked: int = Field(description="Parts that there was no time or no prompt left for.")
+    reason: str | None = Field(description="Why nothing was asked.")
+
+
 class ExplanationOut(BaseModel):
     prompt: list[SegmentOut] = Field(description="As it was sent, in the first order shown.")
     segment_tokens: dict[str, int]
@@ -120,6 +142,14 @@ class ExplanationOut(BaseModel):
     candidates: list[CandidateOut]
     unknown_items: list[str] = Field(description="Candidates that are not in the catalog.")
     fallbacks: list[str]
+    leave_one_out: LeaveOneOutOut | None = None
+
+
+class VariantOut(BaseModel):
+    id: str
+    path: int
+    round: int
+    effect_d: float = Field(description="On the user's held-out events, when it was judged.")
 
 
 class RecommendOut(BaseModel):
@@ -131,7 +161,9 @@ class RecommendOut(BaseModel):
     stored: bool = Field(description="true: the same question was answered a moment ago.")
     scoring_mode: Mode | None
     model: str | None
-    variant: None = Field(None, description="The demonstration in the prompt.")
+    variant: VariantOut | None = Field(description="The demonstration in the prompt, if any.")
+    experiment: str | None = Field(description="The experiment this list counts for.")
+    arm: str | None = Field(description="The arm of it by whose settings the list was made.")
     timings: dict[str, float] = Field(description="In milliseconds.")
     explanation: ExplanationOut | None = None
 
@@ -142,6 +174,8 @@ class ReplyOut(BaseModel):
     made_at: datetime
     source: Source
     scoring_mode: Mode | None
+    experiment: str | None
+    arm: str | None
     items: list[dict[str, str | float]]
     prompt: list[SegmentOut] = Field(description="As it was sent; empty where none was.")
 
@@ -151,9 +185,9 @@ class ReplyOut(BaseModel):
     responses=documented(TooLarge, Overloaded),
     dependencies=[Depends(caller_with(Scope.RECOMMEND))],
 )
-async def recommend(wanted: RecommendIn, services: Provided) -> RecommendOut:
+async def recommend(wanted: RecommendIn, services: Provided, arrived_at: ArrivedAt) -> RecommendOut:
     """The best next items for a user, best first."""
-    return _answered(await services.recommender.recommend(wanted.wanted()))
+    return answered(await services.recommender.recommend(wanted.wanted(), since=arrived_at))
 
 
 @router.get(
@@ -172,6 +206,8 @@ async def get_recommendation(recommendation_id: PathId, services: Provided) -> R
         made_at=reply.made_at,
         source=Source(reply.source),
         scoring_mode=None if reply.scoring_mode is None else Mode(reply.scoring_mode),
+        experiment=reply.experiment_id,
+        arm=reply.arm,
         items=reply.items,
         prompt=[SegmentOut(**segment) for segment in reply.question],
     )
@@ -181,7 +217,7 @@ def _given(item: AnyItem) -> GivenItem:
     return GivenItem(item) if isinstance(item, str) else item.given()
 
 
-def _answered(given: Recommendation) -> RecommendOut:
+def answered(given: Recommendation) -> RecommendOut:
     return RecommendOut(
         recommendation_id=given.recommendation_id,
         items=[
@@ -194,8 +230,19 @@ def _answered(given: Recommendation) -> RecommendOut:
         stored=given.stored,
         scoring_mode=given.scoring_mode,
         model=given.model,
+        variant=_variant(given.variant),
+        experiment=given.experiment,
+        arm=given.arm,
         timings=dict(given.timings),
         explanation=None if given.explanation is None else _explained(given.explanation),
+    )
+
+
+def _variant(variant: ServedVariant | None) -> VariantOut | None:
+    if variant is None:
+        return None
+    return VariantOut(
+        id=variant.variant_id, path=variant.path, round=variant.round, effect_d=variant.effect_d
     )
 
 
@@ -207,6 +254,7 @@ def _explained(explanation: Explanation) -> ExplanationOut:
             demonstration_refused=False, permutations=0, label_prior=None,
             prior_weight=explanation.prior_weight, candidates=[],
             unknown_items=list(explanation.unknown_items), fallbacks=list(explanation.fallbacks),
+            leave_one_out=_left_out(explanation.leave_one_out),
         )  # fmt: skip
     prompt = ranking.prompts[0]
     labels = dict(zip(prompt.order, prompt.labels, strict=False))
@@ -230,4 +278,18 @@ def _explained(explanation: Explanation) -> ExplanationOut:
         ],
         unknown_items=list(explanation.unknown_items),
         fallbacks=list(explanation.fallbacks),
+        leave_one_out=_left_out(explanation.leave_one_out),
+    )
+
+
+def _left_out(found: LeaveOneOut | None) -> LeaveOneOutOut | None:
+    if found is None:
+        return None
+    return LeaveOneOutOut(
+        item_id=found.item_id,
+        effects=[
+            LeftOutOut(kind=one.kind, text=one.text, effect=one.effect) for one in found.effects
+        ],
+        not_asked=found.not_asked,
+        reason=found.reason,
     )

@@ -28,6 +28,7 @@ from services.prompts.titles import HYGIENE_VERSION, capped, clean
 
 FOLDER = Path(__file__).parent / "templates"
 FILE = "generator.jinja"
+LEAST_LISTED = 5
 
 
 class ViewKind(StrEnum):
@@ -40,10 +41,12 @@ class ViewKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`window` is how many of the newest items of the snapshot are listed; counts are of all."""
+    """`window` is how many of the newest items of the snapshot are listed, but the very newest
+    `skipped`, which a prompt shows anyway; counts are of all."""
 
     kind: ViewKind = ViewKind.TITLES
     window: int = 20
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,9 @@ def generator_prompt(
     if min(len(snapshot.history), view.window) < LEAST_HISTORY:
         raise ValueError(f"a demonstration needs {LEAST_HISTORY} past items: one chosen after one")
     known = [_title(item, limits, count) for item in snapshot.history]
-    titles = known[-view.window :]
+    # Rather what is known already than next to nothing.
+    skipped = min(view.skipped, max(0, len(known) - LEAST_LISTED))
+    titles = known[: len(known) - skipped][-view.window :]
     neighbors = _neighbors(snapshot, view, limits, count)
     remembered = [_effect(entry) for entry in memory[: limits.remembered]]
     content = ""

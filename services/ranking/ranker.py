@@ -93,13 +93,41 @@ class Ranker:
         """All in as few calls as the engine allows. Raises ModelError, and PromptTooLong."""
         if not requests:
             return Ranked((), Usage())
+        batch = await self._batch(requests, method, terms)
+        asked, thinking = await self._asked(requests, batch)
+        match method.mode:
+            case Mode.FIRST_TOKEN:
+                labels = await self._labels_behind(batch.form.lead, batch.engine, terms)
+                ranked = await self._by_first_token(asked, labels, batch)
+            case Mode.LIKELIHOOD:
+                ranked = await self._by_title(asked, batch)
+            case Mode.GENERATE:
+                ranked = await self._by_list(asked, batch)
+        return Ranked(ranked.rankings, ranked.usage + thinking)
+
+    async def prompt(self, request: RankingRequest, method: Method, terms: Terms) -> Prompt:
+        """What the model would be asked, in the first order shown; it is not asked. Raises as
+        `rank_all` does."""
+        batch = await self._batch([request], method, terms)
+        ((asked, *_), _) = await self._asked([request], batch)
+        return asked.prompts[0]
+
+    async def _batch(
+        self, requests: Sequence[RankingRequest], method: Method, terms: Terms
+    ) -> _Batch:
         engine = (await self.model.describe(terms)).fingerprint.digest
         count = await self.model.counter(terms, _demonstrated(requests))
         form = method.form
         if method.mode is not Mode.LIKELIHOOD:
             labels = await self._labels_behind(form.lead, engine, terms)
             form = replace(form, labels=tuple(text.strip() for text in labels.texts))
-        batch = _Batch(method, form, engine, count, terms)
+        return _Batch(method, form, engine, count, terms)
+
+    async def _asked(
+        self, requests: Sequence[RankingRequest], batch: _Batch
+    ) -> tuple[list[_Asked], Usage]:
+        """And what thinking before the answer has cost."""
+        method, form, count = batch.method, batch.form, batch.count
         reasons, thinking = await self._reasons(requests, batch)
         asked = [
             _Asked(
@@ -111,14 +139,7 @@ class Ranker:
             )
             for request, reason in zip(requests, reasons, strict=True)
         ]
-        match method.mode:
-            case Mode.FIRST_TOKEN:
-                ranked = await self._by_first_token(asked, labels, batch)
-            case Mode.LIKELIHOOD:
-                ranked = await self._by_title(asked, batch)
-            case Mode.GENERATE:
-                ranked = await self._by_list(asked, batch)
-        return Ranked(ranked.rankings, ranked.usage + thinking)
+        return asked, thinking
 
     async def _by_first_token(
         self, asked: Sequence[_Asked], labels: Labels, batch: _Batch

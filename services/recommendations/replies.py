@@ -26,6 +26,8 @@ from services.storage.database import Database
 
 MOST_WAITING = 2000
 MOST_AT_ONCE = 200
+# A transaction costs as much as a request: what comes within this time shares one.
+GATHERED_SECONDS = 0.1
 AT_THE_END_SECONDS = 5.0
 
 log = get_logger(__name__)
@@ -43,7 +45,10 @@ class Replies:
         self._writer: asyncio.Task[None] | None = None
 
     def keep(self, user_id: str | None, given: Recommendation, prompt: Prompt | None) -> None:
-        if random.random() >= self._share:
+        """Of an experiment every list is kept, or its figures would be of a sample; the prompt only
+        in the share that would be kept anyhow."""
+        sampled = random.random() < self._share
+        if not sampled and given.experiment is None:
             return
         if len(self._waiting) >= MOST_WAITING:
             self._count("dropped", 1)
@@ -56,7 +61,9 @@ class Replies:
                 "source": given.source.value,
                 "scoring_mode": None if given.scoring_mode is None else given.scoring_mode.value,
                 "items": given.item_rows(),
-                "question": [] if prompt is None else segments_of(prompt),
+                "question": segments_of(prompt) if prompt is not None and sampled else [],
+                "experiment_id": given.experiment,
+                "arm": given.arm,
             }
         )
         self._wake.set()
@@ -85,6 +92,7 @@ class Replies:
     async def _write_on(self) -> None:
         while True:
             await self._wake.wait()
+            await asyncio.sleep(GATHERED_SECONDS)
             self._wake.clear()
             while self._waiting:
                 await self._write_some()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, func, insert, select
+from sqlalchemy import CursorResult, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.catalog.models import Event, User
@@ -47,7 +47,14 @@ class RecommendationsRepository:
         return await self.session.get(StoredReply, recommendation_id)
 
     async def delete_before(self, moment: datetime) -> int:
+        """Lists of an experiment stay as long as it needs them, but without their prompts."""
+        old = StoredReply.made_at < moment
+        await self.session.execute(
+            update(StoredReply)
+            .where(old, StoredReply.experiment_id.is_not(None), StoredReply.question != [])
+            .values(question=[])
+        )
         result: CursorResult[Any] = await self.session.execute(  # type: ignore[assignment]
-            delete(StoredReply).where(StoredReply.made_at < moment)
+            delete(StoredReply).where(old, StoredReply.experiment_id.is_(None))
         )
         return result.rowcount

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, Literal
 
+from services.demonstrations.variant import ServedVariant
 from services.prompts import Mode, Prompt
 from services.ranking import Ranking
+from services.recommendations.leave_one_out import LeaveOneOut
+
+LEAVE_ONE_OUT: Final = "leave_one_out"
+# With `leave_one_out` the model is also asked what each part of the prompt did: that takes longer.
+Explain = bool | Literal["leave_one_out"]
 
 
 class Source(StrEnum):
@@ -18,6 +24,8 @@ class Source(StrEnum):
     LAST_RANKING = "last_ranking"
     RETRIEVAL = "retrieval"
     POPULARITY = "popularity"
+    GIVEN = "given"  # the order in which the caller sent the candidates
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class Wanted:
     category: str | None = None
     deadline_seconds: float | None = None
     mode: Mode | None = None
-    explain: bool = False
+    explain: Explain = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,7 @@ class Explanation:
     prior_weight: float
     fallbacks: Sequence[str]
     unknown_items: Sequence[str]
+    leave_one_out: LeaveOneOut | None = None
 
     @property
     def prompt(self) -> Prompt | None:
@@ -78,8 +87,11 @@ class Recommendation:
     source: Source
     scoring_mode: Mode | None
     model: str | None
+    variant: ServedVariant | None = None
     stored: bool = False
     reason: str | None = None
+    experiment: str | None = None
+    arm: str | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     explanation: Explanation | None = None
 

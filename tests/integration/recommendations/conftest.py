@@ -45,6 +45,8 @@ class _Server(uvicorn.Server):
 
 def in_common(prompt: str, option: str) -> float:
     """How often the words of the option's title stand in the titles of the history."""
+    # As the scripted model renders it, the last line ends the turn.
+    prompt = prompt.replace("<end>", "")
     lines = [line[2:] for line in prompt.splitlines() if line.startswith("- ")]
     history = Counter(word for line in lines if " | " not in line for word in line.split())
     titles = [line.rpartition(" | ")[0] for line in lines if line.endswith(f"| {option.strip()}")]

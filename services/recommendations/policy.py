@@ -1,0 +1,52 @@
+"""How lists are ranked where the request does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from services.demonstrations.variant import ServedVariant, served_of
+from services.llm.port import LabelSource
+from services.prompts import DEFAULT_REGULARIZATION, Mode, PromptFormat, Regularization
+from services.ranking import Method
+
+# The X_T_reg in force. It answers at once: people wait.
+Regularizing = Callable[[], Awaitable[Regularization]]
+
+
+async def default_regularization() -> Regularization:
+    return DEFAULT_REGULARIZATION
+
+
+@dataclass(frozen=True, slots=True)
+class RankingPolicy:
+    mode: Mode | None = None  # None: the best the engine can do
+    permutations: int = 1
+    calibrated: bool = False
+    prior_weight: float = 0.0
+    candidates: int = 50
+    deadline_seconds: float = 1.0
+    stored_seconds: float = 300.0
+    at_once: int = 64
+    demonstrations: bool = True
+    paths: int | None = None  # None: whatever is active, of however many paths
+
+    def method(
+        self,
+        mode: Mode | None,
+        labels: LabelSource,
+        regularization: Regularization = DEFAULT_REGULARIZATION,
+    ) -> Method:
+        """For an engine that tells labels apart by `labels`; `mode` is what the request says."""
+        best = Mode.GENERATE if labels is LabelSource.NONE else Mode.FIRST_TOKEN
+        form = replace(PromptFormat(), regularization=regularization)
+        method = Method(form, permutations=self.permutations, calibrated=self.calibrated)
+        return method.in_mode(mode or self.mode or best)
+
+    def variant(self, variants: Sequence[ServedVariant]) -> ServedVariant | None:
+        """Zero-shot where nothing is switched on, however many paths have found something: the user
+        was rolled back, or zero-shot is the best there is."""
+        active = served_of(variants)
+        if active is None or not self.demonstrations:
+            return None
+        return active if self.paths is None else served_of(variants, self.paths)
