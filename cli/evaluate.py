@@ -45,11 +45,13 @@ def evaluate(
         bool, typer.Option(help="Subtract what labels are worth without content (first_token).")
     ] = False,
     weight: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--lambda", help="Of the co-visitation prior beside the scores; or `fit`, to find it."
+            "--lambda",
+            help="Of the co-visitation prior beside the scores; or `fit`, to find it. Default: 0, "
+            "for lrgd_fused `fit`.",
         ),
-    ] = "0",
+    ] = None,
     valid: Annotated[
         Path | None,
         typer.Option(help="Where lambda is fitted. Default: valid-* beside a split test-*."),
@@ -79,6 +81,10 @@ def evaluate(
     Files are as in [bold]lrgd lab shop split[/], which makes some. Methods learn from sequences
     without the two newest items of any user, and are never told the targets.
 
+    [bold]generated[/], [bold]best_of_n[/], [bold]lrgd[/] and [bold]lrgd_fused[/] learn first,
+    on the validation targets: one text unselected, the best of twelve, four rounds of three
+    paths, and these with lambda fitted.
+
     [bold]effect_d[/] is 1 / log2(rank + 1) of the choice, [bold]gauc[/] the chance that it
     scores above another candidate. Users for whom the model failed are ranked by the prior and
     counted as [bold]degraded[/]; a second call asks for them again. [bold]malformed[/] counts
@@ -103,7 +109,7 @@ def evaluate(
         split=file,
         method=method,
         out=out,
-        weight=_weight(weight),
+        weight=_weight(weight or _default_weight(method)),
         valid=valid or beside(file),
         users=users,
         engine=EngineChoice(engine, model, api_key, at_once),
@@ -133,6 +139,11 @@ def evaluate(
     if not as_json:
         _print_tables(detail)
     figures.show(measured, detail, as_json=as_json)
+
+
+def _default_weight(method: MethodName) -> str:
+    lessons = METHODS[method].learns
+    return FITTED if lessons is not None and lessons.fused else "0"
 
 
 def _weight(given: str) -> float | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from cli import evaluate, mini, recall, shop, templates
+from cli import evaluate, loop, mini, recall, shop, similarity, templates, theory
 
 app = typer.Typer(no_args_is_help=True, help="Experiments, and what they are made on.")
 app.add_typer(shop.app, name="shop")
 app.add_typer(mini.app, name="mini")
 app.command()(evaluate.evaluate)
+app.command()(loop.loop)
+app.command()(similarity.calibrate_similarity)
 app.command()(templates.templates)
 app.command()(recall.retrieval)
+theory.install(app)

@@ -15,7 +15,8 @@ from lab.evaluation.counted import Counted
 from lab.evaluation.files import existing, read_data, read_split
 from lab.evaluation.fitting import MEASURE, FittedWeight, fit_weight
 from lab.evaluation.judging import by_user
-from lab.evaluation.methods import METHODS, Means, MethodName, make_scorer
+from lab.evaluation.learned import Lesson, learn
+from lab.evaluation.methods import METHODS, Lessons, Means, MethodName, make_scorer
 from lab.evaluation.prior import Prior
 from lab.evaluation.questions import Split, training_part
 from lab.evaluation.tables import Told, figures, tables
@@ -50,7 +51,16 @@ class Evaluation:
     ranking: Method = field(default=Method())
     seconds: float = 60.0
 
+    @property
+    def lessons(self) -> Lessons | None:
+        return METHODS[self.method].learns
+
     def __post_init__(self) -> None:
+        if self.lessons is not None and self.valid is None:
+            raise ConfigurationError(
+                f"{self.method} learns on validation targets: name their file by --valid, for "
+                f"{self.split.name} does not begin with test-"
+            )
         if self.weight is None and self.valid is None:
             raise ConfigurationError(
                 "lambda is fitted on validation targets: name their file by --valid, for "
@@ -74,12 +84,18 @@ async def _evaluate(
     means = Means(training, Counted(sequences), Prior(sequences))
     if METHODS[evaluation.method].asks is not None and evaluation.engine.is_lrgd_mini:
         _say_if_unknown(data.titles, watch)
+    valid = None
+    if evaluation.valid is not None and (evaluation.weight is None or evaluation.lessons):
+        valid = read_split(evaluation.valid, data)
+        valid = valid.of({question.user_id for question in split.questions})
     async with _ready(evaluation, means) as ready:
-        answers = await ready.about(split, watch)
+        learned = ready
+        if evaluation.lessons is not None and valid is not None:
+            learned = await ready.learned(evaluation.lessons, split, valid, watch)
+        answers = await learned.about(split, watch)
         fitted = None
-        if evaluation.weight is None and evaluation.valid is not None:
-            valid = read_split(evaluation.valid, data)
-            valid = valid.of({question.user_id for question in split.questions})
+        if evaluation.weight is None and valid is not None:
+            # Without what was learned: that was chosen for these very targets.
             answered = await ready.about(valid, watch)
             fitted = fit_weight(valid, answered, by_user(valid, means.prior.scores))
             watch.say(f"lambda = {fitted.weight:g}, fitted on {evaluation.valid}")
@@ -118,11 +134,38 @@ class _Ready:
     means: Means
     fingerprint: EvaluationFingerprint | None
     engine: EngineFingerprint | None
+    taught: str | None = None  # by which lessons
+
+    async def learned(self, lessons: Lessons, split: Split, valid: Split, watch: Watch) -> _Ready:
+        """The same, when it has learned."""
+        assert self.fingerprint is not None, "only a method that asks a model learns"
+
+        def told(done: int, of: int) -> None:
+            watch.tell("rounds", done, of)
+
+        folder = self.evaluation.out / split.digest
+        folder.mkdir(parents=True, exist_ok=True)
+        texts = await learn(
+            folder,
+            Lesson(self.means.training, split, valid, lessons.learning(self.means.ranking)),
+            self.means.asked_model,
+            selected=lessons.selected,
+            fingerprint=self.fingerprint.digest,
+            tell=told,
+        )
+        return replace(self, means=replace(self.means, texts=texts), taught=texts.digest)
+
+    @property
+    def name(self) -> str:
+        """Without its lessons, a method that learns is zero-shot."""
+        if self.taught is not None:
+            return f"{self.evaluation.method}-{self.taught}"
+        return MethodName.ZERO_SHOT if self.evaluation.lessons else self.evaluation.method
 
     async def about(self, split: Split, watch: Watch) -> Answers:
         kept, at_once = None, 1
         if self.fingerprint is not None:
-            name = f"{self.evaluation.method}-{self.fingerprint.digest}.jsonl"
+            name = f"{self.name}-{self.fingerprint.digest}.jsonl"
             kept = self.evaluation.out / split.digest / name
             at_once = self.evaluation.engine.calls_at_once
         scorer = make_scorer(self.evaluation.method, self.means)

@@ -1,0 +1,185 @@
+"""Methods that learn before they are asked: on a database made of the split's files, by the
+product's own rounds, judged on the validation target and its candidates.
+
+The test target is not in the database. A user's events end with the validation target, which the
+rounds hold out: the generator does not see it either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from lab.evaluation.questions import Split, Training
+from lab.learning.learning import Learning
+from lab.learning.world import World, Writer, opened_database, opened_world
+from services.catalog.catalog import Catalog, NothingFollows
+from services.catalog.inputs import NewEvent, NewItem
+from services.catalog.positives import PositiveEvents
+from services.demonstrations.repository import DemonstrationsRepository
+from services.demonstrations.variant import served_of
+from services.errors import ConfigurationError
+from services.llm.port import LanguageModel
+from services.optimizer.learning_repository import LearningRepository
+from services.optimizer.material import CandidatePool, Positive
+from services.optimizer.rules import chance
+from services.prompts import Demonstrated
+from services.prompts.titles import fold
+from services.schema import upgrade
+from services.settings import UnknownIds
+
+TAKEN = PositiveEvents.parse(["purchase"])
+# The files know the order within a user and nothing else of time: whoever is only learned from has
+# taken everything before anybody who is asked about.
+LONG_AGO, LATELY = datetime(2020, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
+_BATCH = 5_000
+
+Tell = Callable[[int, int], None]
+
+
+class FileCandidates:
+    """Of a held-out event: those that the validation file has for this user; and for more draws,
+    those that it has for other users, who had theirs drawn in the same way."""
+
+    def __init__(self, valid: Split) -> None:
+        self._by_user = {one.user_id: one.candidates for one in valid.questions}
+        self._targets = valid.targets
+        self._histories = {one.user_id: frozenset(one.history) for one in valid.questions}
+        negatives = (
+            item
+            for one in valid.questions
+            for item in one.candidates
+            if item != valid.targets[one.user_id]
+        )
+        self._negatives = list(negatives)
+
+    async def pool(
+        self,
+        user_id: str,
+        held_out: Positive,
+        limit: int,
+        without: Collection[str],  # noqa: ARG002 - the files know of no events
+    ) -> CandidatePool:
+        if self._targets.get(user_id) != held_out.item_id:
+            raise ConfigurationError(
+                f"the validation file asks {user_id} about another item than the one before the "
+                "test: the two files are not of one split"
+            )
+        own = [item for item in self._by_user[user_id] if item != held_out.item_id]
+        known = {*own, held_out.item_id, *self._histories[user_id]}
+        rng = chance(0, user_id, 0, 0, "others' candidates")
+        more: list[str] = []
+        while len(own) + len(more) < limit and len(more) < len(self._negatives):
+            item = rng.choice(self._negatives)
+            if item not in known:
+                known.add(item)
+                more.append(item)
+        return CandidatePool((*own, *more), (0.0,) * (len(own) + len(more)))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a learning method has for each user. `digest` is of how it was learned."""
+
+    texts: Mapping[str, Demonstrated | None]
+    digest: str
+
+    def of(self, user_id: str) -> Demonstrated | None:
+        return self.texts.get(user_id)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    training: Training
+    test: Split
+    valid: Split
+    learning: Learning
+
+
+async def learn(
+    folder: Path,
+    lesson: Lesson,
+    model: LanguageModel,
+    *,
+    selected: bool,
+    fingerprint: str,
+    tell: Tell,
+) -> Learned:
+    """`selected`: what the rounds serve in the end; else the first text that was written. What was
+    done before is found again in `folder`."""
+    users = [question.user_id for question in lesson.test.questions]
+    digest = _digest(lesson.learning, fingerprint, users)
+    file = folder / f"learned-{digest}.sqlite3"
+    if not file.exists():
+        half = file.with_suffix(".half")
+        await asyncio.to_thread(half.unlink, missing_ok=True)
+        await _fill(half, lesson)
+        await asyncio.to_thread(half.rename, file)
+    titles = {fold(title) for title in lesson.training.titles.values() if title}
+    by = Writer(model, FileCandidates(lesson.valid), titles.__contains__)
+    async with opened_world(file, TAKEN) as world:
+        await world.learn("lab", users, lesson.learning, by, tell)
+        texts = {user: await _text(world, user, selected=selected) for user in users}
+    return Learned(texts, digest)
+
+
+async def _fill(file: Path, lesson: Lesson) -> None:
+    """Histories of the asked end with the validation target; all others are of the training."""
+    training = lesson.training
+    asked = {question.user_id: question.history for question in lesson.test.questions}
+    others = {user: items for user, items in training.sequences.items() if user not in asked}
+    async with opened_database(file) as database:
+        await upgrade(database)
+        catalog = Catalog(
+            database,
+            positives=TAKEN,
+            unknown_users=UnknownIds.CREATE,
+            unknown_items=UnknownIds.CREATE,
+            after=NothingFollows(),
+        )
+        items = [NewItem(item_id=item, title=title) for item, title in training.titles.items()]
+        for begin in range(0, len(items), _BATCH):
+            await catalog.upsert_items(items[begin : begin + _BATCH])
+        for begun, step, histories in (
+            (LONG_AGO, timedelta(seconds=1), others),
+            (LATELY, timedelta(hours=1), asked),
+        ):
+            events = list(_events(histories, begun, step))
+            for begin in range(0, len(events), _BATCH):
+                await catalog.record(events[begin : begin + _BATCH])
+        async with database.engine.begin() as connection:
+            await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _events(
+    histories: Mapping[str, Sequence[str]], begun: datetime, step: timedelta
+) -> list[NewEvent]:
+    return [
+        NewEvent(
+            event_id=f"{user}-{place}", user_id=user, item_id=item, type="purchase",
+            occurred_at=begun + place * step,
+        )
+        for user, items in histories.items()
+        for place, item in enumerate(items)
+    ]  # fmt: skip
+
+
+async def _text(world: World, user: str, *, selected: bool) -> Demonstrated | None:
+    async with world.database.reading() as session:
+        if selected:
+            _, variants = await DemonstrationsRepository(session).served(user)
+            served = served_of(variants)
+            return None if served is None else served.texts()
+        known = await LearningRepository(session).variants(user)
+    first = [one for one in known if one.row.path == 0 and one.row.round_number == 1]
+    return first[0].demonstrated if first else None
+
+
+def _digest(learning: Learning, fingerprint: str, users: Sequence[str]) -> str:
+    content = [learning.plan.as_row(), learning.rounds, fingerprint, sorted(users)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""The product's learning loop, driven by experiments: the same ledger, the same rounds."""

@@ -1,0 +1,25 @@
+"""The arms: what each controls for, and how it spends the same number of demonstrations."""
+
+from __future__ import annotations
+
+from lab.learning.learning import Learning
+from lab.loop.names import ArmName
+from services.optimizer.plan import Plan
+
+
+# Without an entry, an arm learns nothing: `generated` takes the first text of `pdo3`, unselected.
+def learning_arms(rounds: int, seed: int) -> dict[ArmName, Learning]:
+    paths = 3
+    three = Plan(paths=paths, seed=seed)
+    independent = three.model_copy(
+        update={"paths": paths * rounds, "perturbed": False, "remembered": False}
+    )
+    return {
+        ArmName.PDO3: Learning(three, rounds),
+        ArmName.PDO3_NO_PERTURBATION: Learning(
+            three.model_copy(update={"perturbed": False}), rounds
+        ),
+        ArmName.PDO1: Learning(three.model_copy(update={"paths": 1}), paths * rounds),
+        ArmName.BEST_OF_N: Learning(independent, 1),
+        ArmName.REVEALS_VALIDATION: Learning(three, rounds, reveals_validation=True),
+    }

@@ -1,0 +1,111 @@
+"""The users of the loop, in a database like any deployment's: their lives but the newest positive.
+
+That one is the test. It is not in the database, so nothing that learns can read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from lab.learning.world import opened_database
+from lab.shop.events import POSITIVE_EVENTS, in_time_order, sample_users
+from lab.shop.files import event_rows, item_rows, user_rows
+from lab.shop.taste import EVALUATION_USERS, Shop
+from services.catalog.catalog import Catalog, NothingFollows
+from services.catalog.inputs import NewEvent, NewItem, NewUser
+from services.catalog.positives import PositiveEvents
+from services.schema import upgrade
+from services.settings import UnknownIds
+
+POSITIVES = PositiveEvents.parse(POSITIVE_EVENTS)
+# Of those who are only learned from; nobody is asked about among them.
+CROWD = 500
+_BATCH = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """What a user chose next, and when."""
+
+    user_id: str
+    item_id: str
+    occurred_at: datetime
+
+
+def loop_users(users: int) -> Sequence[int]:
+    return EVALUATION_USERS[:users]
+
+
+def write_population(file: Path, tests: Path, users: int, crowd: int = CROWD) -> None:
+    """Whole or not at all: a file that is there is complete."""
+    half = file.with_suffix(".half")
+    half.unlink(missing_ok=True)
+    newest = asyncio.run(_fill(half, users, crowd))
+    tests.write_text(
+        "".join(
+            json.dumps([one.user_id, one.item_id, _moment(one).isoformat()]) + "\n"
+            for one in newest
+        )
+    )
+    half.rename(file)
+
+
+async def _fill(file: Path, users: int, crowd: int) -> list[NewEvent]:
+    """Everything but the newest positives of the asked, which are returned."""
+    shop = Shop()
+    asked = list(sample_users(shop, loop_users(users)))
+    others = sample_users(shop, EVALUATION_USERS[len(EVALUATION_USERS) - crowd :])
+    known = {user.profile.user_id for user in asked}
+    events = [
+        NewEvent.model_validate(row) for row in event_rows(shop, in_time_order([*asked, *others]))
+    ]
+    newest = {one.user_id: one for one in events if one.user_id in known and _is_positive(one)}
+    kept = [
+        one
+        for one in events
+        if one.user_id not in newest or _moment(one) < _moment(newest[one.user_id])
+    ]
+    async with opened_database(file) as database:
+        await upgrade(database)
+        catalog = Catalog(
+            database,
+            positives=POSITIVES,
+            unknown_users=UnknownIds.CREATE,
+            unknown_items=UnknownIds.REFUSE,
+            after=NothingFollows(),
+        )
+        await catalog.upsert_items([NewItem.model_validate(row) for row in item_rows(shop)])
+        await catalog.upsert_users([NewUser.model_validate(row) for row in user_rows(asked)])
+        for begin in range(0, len(kept), _BATCH):
+            await catalog.record(kept[begin : begin + _BATCH])
+        async with database.engine.begin() as connection:
+            # One file without a journal beside it: it is copied.
+            await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    return list(newest.values())
+
+
+def read_tests(file: Path) -> list[Test]:
+    rows = map(json.loads, file.read_text().splitlines())
+    return [Test(user, item, datetime.fromisoformat(at)) for user, item, at in rows]
+
+
+def titles_of_shop() -> Callable[[str], bool]:
+    """Whether a folded title is an item's: then a demonstration must not just mention it."""
+    from services.prompts.titles import fold  # noqa: PLC0415
+
+    titles = {fold(item.title) for item in Shop().catalog.items}
+    return titles.__contains__
+
+
+def _is_positive(event: NewEvent) -> bool:
+    return POSITIVES.include(event.type, event.value)
+
+
+def _moment(event: NewEvent) -> datetime:
+    assert event.occurred_at is not None, "events of the shop have their times"
+    return event.occurred_at

@@ -1,0 +1,79 @@
+"""How alike are two texts that have nothing but the user in common? From that, tau.
+
+A path has collapsed when its texts stop changing. Texts sampled afresh from one and the same prompt
+are as alike as chance lets them be: tau lies above most of these, and below what repeats itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from lab.mini.conditions import Question, questions
+from lab.shop.taste import EVALUATION_USERS, Shop
+from services.demonstrations.generator import Generator, Task, Writing
+from services.demonstrations.similarity import profile, similarity
+from services.llm.port import LanguageModel, Terms
+from services.prompts.titles import fold
+
+SECONDS = 300.0
+WINDOW = 10  # of history, as prompts have it
+# So many of the pairs from one prompt are less alike than tau.
+QUANTILE = 0.9
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    users: int = 30
+    samples: int = 6
+    temperature: float = 0.8
+
+
+async def calibrate(
+    model: LanguageModel, calibration: Calibration, tell: Callable[[int, int], None]
+) -> tuple[Figures, dict[str, Any]]:
+    shop = Shop()
+    titles = {fold(item.title) for item in shop.catalog.items}
+    generator = Generator(model, is_item=titles.__contains__)
+    count = await model.counter(Terms.within(SECONDS))
+    by_user: list[list[str]] = []
+    asked: Sequence[Question] = questions(shop, _numbers(calibration), WINDOW)
+    for number, question in enumerate(asked, start=1):
+        prompt = question.generator_prompt(shop, count)
+        written = await generator.write(
+            [Task(prompt, 1_000 * question.user + n) for n in range(calibration.samples)],
+            Terms.within(SECONDS),
+            Writing(temperature=calibration.temperature, attempts=1),
+        )
+        by_user.append(
+            [one.demonstration.as_text() for one in written if one.demonstration is not None]
+        )
+        tell(number, len(asked))
+    same = [_alike(one, other) for texts in by_user for one, other in combinations(texts, 2)]
+    firsts = [texts[0] for texts in by_user if texts]
+    strangers = [_alike(one, other) for one, other in combinations(firsts, 2)]
+    figures = {
+        "tau": float(np.quantile(same, QUANTILE)),
+        "same_prompt.mean": float(np.mean(same)),
+        "same_prompt.p50": float(np.quantile(same, 0.5)),
+        "same_prompt.p95": float(np.quantile(same, 0.95)),
+        "other_users.mean": float(np.mean(strangers)),
+        "other_users.p95": float(np.quantile(strangers, 0.95)),
+        "pairs": float(len(same)),
+    }
+    return figures, {"users": len(firsts), "samples": calibration.samples}
+
+
+def _numbers(calibration: Calibration) -> Sequence[int]:
+    """Apart from those whom `lrgd lab loop` learns on."""
+    return EVALUATION_USERS[100_000 : 100_000 + calibration.users]
+
+
+def _alike(one: str, other: str) -> float:
+    return similarity(profile(one), profile(other))

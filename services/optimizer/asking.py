@@ -1,0 +1,103 @@
+"""Rounds asked for by an operator: of users by name, or of a cohort."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from services.catalog.inputs import Id
+from services.catalog.positives import PositiveEvents
+from services.errors import InvalidRequest
+from services.optimizer.cohorts import Cohort, CohortsRepository
+from services.optimizer.ledger import Ledger
+from services.optimizer.plan import Plan
+from services.optimizer.progress import Progress
+from services.optimizer.rules import Budget
+from services.queue import Job, Queue
+from services.storage.database import Database
+
+# Of runs that start by themselves: what they cost counts against the day's budget.
+OWN_PREFIXES = ("online-", "nightly-")
+
+
+class NewBudget(BaseModel):
+    """What all rounds of the run may cost together. Left out: without a limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    calls: int | None = Field(None, ge=1, description="Calls of the model.")
+    tokens: int | None = Field(None, ge=1, description="Of prompts and completions together.")
+
+
+class NewRun(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"example": {"users": ["user-0001"], "rounds": 2}},
+    )
+
+    id: Id | None = Field(
+        None, description="Makes a retry safe: the same call with the same id starts one run."
+    )
+    users: Annotated[tuple[Id, ...], Field(min_length=1, max_length=100_000)] | None = None
+    cohort: Cohort | None = Field(
+        None,
+        description="Instead of `users`, those with 3 positive events or more: all; stale: judged "
+        "under conditions that are not in force any more; never: without a round that was done.",
+    )
+    rounds: int = Field(1, ge=1, le=1000, description="Of each user.")
+    budget: NewBudget = NewBudget()
+    settings: Plan = Plan()
+
+    @model_validator(mode="after")
+    def _whose(self) -> Self:
+        if (self.users is None) == (self.cohort is None):
+            raise ValueError("name either `users` or a `cohort`")
+        if self.id is not None and self.id.startswith(OWN_PREFIXES):
+            raise ValueError(
+                f"ids that begin with {' or '.join(OWN_PREFIXES)} are for runs that start by "
+                "themselves: choose another one"
+            )
+        return self
+
+
+class Asking:
+    """Each call wakes the workers, after its commit."""
+
+    def __init__(
+        self, database: Database, ledger: Ledger, positives: PositiveEvents, queue: Queue
+    ) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._positives = positives
+        self._queue = queue
+
+    async def start(self, wanted: NewRun) -> Progress:
+        """Who belongs to a cohort is looked up once: the same call again does not add to it those
+        who came since, unless it was broken off."""
+        users = wanted.users
+        if users is None:
+            users = await self._of(wanted.cohort)
+        cohort = None if wanted.cohort is None else wanted.cohort.value
+        budget = Budget(wanted.budget.calls, wanted.budget.tokens)
+        run_id = await self._ledger.start(
+            wanted.id, users, wanted.rounds, wanted.settings, budget, cohort=cohort
+        )
+        await self._queue.put(Job.ADVANCE_ROUNDS)
+        return await self._ledger.progress(run_id)
+
+    async def cancel(self, run_id: str) -> Progress:
+        await self._ledger.cancel(run_id)
+        return await self._ledger.progress(run_id)
+
+    async def retry(self, run_id: str) -> Progress:
+        await self._ledger.retry(run_id)
+        await self._queue.put(Job.ADVANCE_ROUNDS)
+        return await self._ledger.progress(run_id)
+
+    async def _of(self, cohort: Cohort | None) -> tuple[str, ...]:
+        if cohort is None:
+            raise InvalidRequest("name either `users` or a `cohort`")
+        async with self._database.reading() as session:
+            return tuple(await CohortsRepository(session, self._positives).users(cohort))

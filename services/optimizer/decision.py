@@ -1,0 +1,192 @@
+"""What a round comes to: which variants are accepted, remembered and served, and which paths have
+collapsed. Pure: from what was judged to what is to be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.demonstrations.similarity import profile, similarity
+from services.optimizer.learning_repository import KnownVariant
+from services.optimizer.plan import Plan
+from services.optimizer.rules import (
+    Gain,
+    Judged,
+    Judgment,
+    PathState,
+    Quality,
+    Standing,
+    Step,
+    accepts,
+    gain,
+    is_effective,
+    most_effective,
+    quality,
+)
+
+Alike = Callable[[str, str], float]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A user's variants in a round, and what was judged of them. `effective` are those in memory
+    before it; `paths` with the text that each wrote last."""
+
+    zero_shot: KnownVariant
+    incumbents: Mapping[int, KnownVariant]
+    new: Mapping[int, KnownVariant]
+    effective: Sequence[KnownVariant]
+    judged: Mapping[str, Sequence[Judged]]
+    newest_event: str
+    paths: Mapping[int, PathState] = field(default_factory=dict)
+    last_texts: Mapping[int, str] = field(default_factory=dict)
+
+    def quality(self, variant: KnownVariant) -> Quality:
+        return quality(self.judged[variant.variant_id])
+
+    def base(self, path: int) -> KnownVariant:
+        """What a path's new variant must be better than: its incumbent, unless newer events have
+        put that one behind zero-shot."""
+        incumbent = self.incumbents.get(path)
+        if incumbent is None or not self.beats_zero_shot(incumbent):
+            return self.zero_shot
+        return incumbent
+
+    def beats_zero_shot(self, variant: KnownVariant) -> bool:
+        mine, bare = self.quality(variant), self.quality(self.zero_shot)
+        return mine.log_score > bare.log_score and mine.effect_d >= bare.effect_d
+
+    def gain(self, path: int) -> Gain:
+        """Of a path's new variant, on as many draws as it was judged on."""
+        new, base = self.new[path], self.base(path)
+        return gain(self.judged[new.variant_id], self.judged[base.variant_id])
+
+    def is_whole(self, variant: KnownVariant) -> bool:
+        """Judged on every draw, not dropped after the first."""
+        return len(self.judged[variant.variant_id]) == len(self.judged[self.zero_shot.variant_id])
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`active_id` None: zero-shot. `outcome` is what is told of the round."""
+
+    judgments: Sequence[Judgment]
+    paths: Mapping[int, PathState]
+    active_id: str | None
+    outcome: Mapping[str, Any]
+
+
+def decide(
+    plan: Plan, found: Found, notes: Mapping[str, Any], alike: Alike | None = None
+) -> Decision:
+    """`notes` is what the round wrote down as it went: refused texts, and who was perturbed."""
+    alike = alike or _by_ngrams
+    incumbents = dict(found.incumbents)
+    effective = {one.variant_id: one for one in found.effective}
+    accepted: set[str] = set()
+    states, told = {}, []
+    for path in range(plan.paths):
+        step, line = _step(plan, path, found, alike)
+        new = found.new.get(path)
+        if new is not None and line["accepted"]:
+            accepted.add(new.variant_id)
+            incumbents[path] = new
+        if new is not None and line["effective"]:
+            effective[new.variant_id] = new
+        before = found.paths.get(path, PathState())
+        states[path] = before.after(step, plan.collapse)
+        told.append(line | _noted(notes, path) | {"collapsed": states[path].collapsed})
+    remembered = _remembered(found, effective.values(), plan.memory)
+    active = _active(found, incumbents)
+    kept = {one.variant_id for one in incumbents.values()}
+    judgments = [
+        Judgment(
+            one.variant_id,
+            accepted=one.variant_id in accepted or bool(one.row.accepted),
+            incumbent=one.variant_id in kept,
+            effective=one.variant_id in remembered,
+            quality=_known_quality(found, one),
+        )
+        for one in _unique([*found.incumbents.values(), *found.new.values(), *effective.values()])
+    ]
+    outcome = {
+        "zero_shot": _told(found.quality(found.zero_shot)),
+        "active": None if active is None else {"path": active.path, **_told(active.quality)},
+        "paths": told,
+        "memory": len(remembered),
+    }
+    active_id = None if active is None else active.variant_id
+    return Decision(judgments, states, active_id, outcome)
+
+
+def _step(plan: Plan, path: int, found: Found, alike: Alike) -> tuple[Step, dict[str, Any]]:
+    new = found.new.get(path)
+    if new is None:
+        return Step(None, 0.0), {
+            "path": path, "written": False, "similarity": None, "accepted": False,
+            "effective": False,
+        }  # fmt: skip
+    assert new.current is not None, "a path's variant has a demonstration"
+    gained, whole = found.gain(path), found.is_whole(new)
+    took = whole and accepts(gained, plan.z)
+    mine, bare = (found.judged[one.variant_id] for one in (new, found.zero_shot))
+    last = found.last_texts.get(path)
+    similar = None if last is None else alike(last, new.current.text)
+    return Step(similar, gained.log_score if took else 0.0), {
+        "path": path,
+        "written": True,
+        "similarity": similar,
+        "accepted": took,
+        "effective": whole and is_effective(mine, bare, found.newest_event, plan.effective_rank),
+        "screened_out": not whole,
+        "gain": gained.log_score,
+        "gain_effect_d": gained.effect_d,
+        "noise": gained.noise,
+        **_told(found.quality(new)),
+    }
+
+
+def _noted(notes: Mapping[str, Any], path: int) -> dict[str, Any]:
+    """JSON has texts for keys. `perturbed`: None where the path had not collapsed, False where it
+    had and no other path had anything to lend."""
+    return {
+        "refusals": notes.get("refusals", {}).get(str(path), []),
+        "perturbed": notes.get("perturbed", {}).get(str(path)),
+    }
+
+
+def _active(found: Found, incumbents: Mapping[int, KnownVariant]) -> Standing | None:
+    return most_effective(
+        Standing(one.variant_id, path, found.quality(one), one.row.tokens)
+        for path, one in incumbents.items()
+        if found.beats_zero_shot(one)
+    )
+
+
+def _remembered(found: Found, effective: Iterable[KnownVariant], most: int) -> set[str]:
+    def worth(one: KnownVariant) -> tuple[float, float, str]:
+        known = _known_quality(found, one)
+        return (-known.effect_d, -known.log_score, one.variant_id)
+
+    return {one.variant_id for one in sorted(effective, key=worth)[:most]}
+
+
+def _known_quality(found: Found, variant: KnownVariant) -> Quality:
+    """Of this round where it was judged, else as it was last found."""
+    judged = found.judged.get(variant.variant_id)
+    if judged:
+        return quality(judged)
+    return Quality(variant.row.effect_d or 0.0, variant.row.log_score or 0.0)
+
+
+def _unique(variants: Sequence[KnownVariant]) -> list[KnownVariant]:
+    return list({one.variant_id: one for one in variants}.values())
+
+
+def _told(found: Quality) -> dict[str, float]:
+    return {"effect_d": round(found.effect_d, 6), "log_score": round(found.log_score, 6)}
+
+
+def _by_ngrams(one: str, other: str) -> float:
+    return similarity(profile(one), profile(other))

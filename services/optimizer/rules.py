@@ -1,0 +1,254 @@
+"""The rules of m-PDO: when a demonstration is better, when a path has collapsed, who helps whom.
+
+Pure functions over frozen values. Chance comes in as a generator that is keyed by whom it is for,
+so that the same seed and the same answers of the model give the same run, whatever the batching.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from services.ranking.effect import effect_d
+
+LEAST_POSITIVES = 3  # to hold one out and still have two to write about
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A variant on one held-out event and one draw of its candidates."""
+
+    event_id: str
+    draw: int
+    rank: int
+    log_score: float
+
+    @property
+    def effect_d(self) -> float:
+        return effect_d(self.rank)
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Means over held-out events and draws."""
+
+    effect_d: float
+    log_score: float
+
+
+def held_out_count(positives: int, most: int = 3) -> int:
+    """How many of the newest positives judge: w = min(most, a third of them), at least 1."""
+    return max(1, min(most, positives // 3))
+
+
+def quality(judged: Sequence[Judged]) -> Quality:
+    if not judged:
+        raise ValueError("nothing was judged")
+    return Quality(
+        math.fsum(one.effect_d for one in judged) / len(judged),
+        math.fsum(one.log_score for one in judged) / len(judged),
+    )
+
+
+# --- acceptance -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Of one variant over another, on the same events and draws. `noise` is the standard error of
+    the mean log-score gain; 0 where a single pair tells nothing about it."""
+
+    log_score: float
+    effect_d: float
+    noise: float
+
+
+def gain(new: Iterable[Judged], old: Iterable[Judged]) -> Gain:
+    mine = {(one.event_id, one.draw): one for one in new}
+    theirs = {(one.event_id, one.draw): one for one in old}
+    shared = sorted(mine.keys() & theirs.keys())
+    if not shared:
+        raise ValueError("the two were never judged on the same candidates")
+    differences = [mine[key].log_score - theirs[key].log_score for key in shared]
+    # Summed before they are rounded: the same ranks on other events are a difference of exactly 0.
+    effects = [mine[key].effect_d for key in shared] + [-theirs[key].effect_d for key in shared]
+    return Gain(
+        math.fsum(differences) / len(shared), math.fsum(effects) / len(shared), _error(differences)
+    )
+
+
+def accepts(found: Gain, z: float) -> bool:
+    """Above z times the noise floor, and at no cost in Effect_D."""
+    return found.log_score > max(0.0, z * found.noise) and found.effect_d >= 0
+
+
+def promising(new: Iterable[Judged], old: Iterable[Judged]) -> bool:
+    """Whether a variant is worth more draws: one that is behind on the first is dropped. That can
+    lose a good one, and never lets a bad one in."""
+    return gain(new, old).log_score > 0
+
+
+def _error(differences: Sequence[float]) -> float:
+    if len(differences) < 2:
+        return 0.0
+    return statistics.stdev(differences) / math.sqrt(len(differences))
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def is_effective(
+    new: Sequence[Judged], zero_shot: Sequence[Judged], newest_event: str, best_ranks: int = 3
+) -> bool:
+    """Fit for the user's memory: on the newest held-out event as good as one of the best ranks, on
+    the average of the draws, and better than zero-shot there."""
+    mine = [one for one in new if one.event_id == newest_event]
+    theirs = [one for one in zero_shot if one.event_id == newest_event]
+    if not mine or not theirs:
+        return False
+    reached = quality(mine)
+    return (
+        reached.effect_d >= effect_d(best_ranks) and reached.log_score > quality(theirs).log_score
+    )
+
+
+# --- paths ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A round of a path: how alike its text was to the one it had written before (None: the first,
+    or none was written), and by how much log-score its incumbent got better (0: not accepted)."""
+
+    similarity: float | None
+    improvement: float
+
+
+class CollapseRule(StrEnum):
+    ANY = "any"  # as the paper has it
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Collapse:
+    """`similarity` is tau, `improvement` epsilon, `window` s."""
+
+    similarity: float
+    improvement: float
+    window: int
+    rule: CollapseRule = CollapseRule.ANY
+
+    def of(self, steps: Sequence[Step]) -> bool:
+        """Over the window's rounds the texts have stopped changing, or improving."""
+        if len(steps) < self.window:
+            return False
+        newest = steps[-self.window :]
+        same = all(
+            one.similarity is not None and one.similarity >= self.similarity for one in newest
+        )
+        stalled = window_average([one.improvement for one in newest]) <= self.improvement
+        return (same or stalled) if self.rule is CollapseRule.ANY else (same and stalled)
+
+
+def window_average(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+@dataclass(frozen=True, slots=True)
+class PathState:
+    """`steps` oldest first, no more than a window."""
+
+    rounds: int = 0
+    collapsed: bool = False
+    steps: tuple[Step, ...] = ()
+
+    def after(self, step: Step, collapse: Collapse) -> PathState:
+        steps = (*self.steps, step)[-collapse.window :]
+        return replace(self, rounds=self.rounds + 1, collapsed=collapse.of(steps), steps=steps)
+
+
+def perturbation(
+    path: int,
+    effective: Mapping[int, Sequence[str]],
+    latest: Mapping[int, str],
+    rng: random.Random,
+) -> str | None:
+    """A random demonstration of another path, by its id: of the effective ones where there are any,
+    else of what each wrote last. Both are by path. None: the others have nothing."""
+    best = sorted(one for other, ids in effective.items() if other != path for one in ids)
+    last = sorted(one for other, one in latest.items() if other != path)
+    pool = best or last
+    return rng.choice(pool) if pool else None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The best of a path, and how good it was found."""
+
+    variant_id: str
+    path: int
+    quality: Quality
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """What a round makes of a variant."""
+
+    variant_id: str
+    accepted: bool
+    incumbent: bool
+    effective: bool
+    quality: Quality
+
+
+def most_effective(standings: Iterable[Standing]) -> Standing | None:
+    """By Effect_D, then log-score, then fewer tokens, then the first path. None: zero-shot."""
+    return max(
+        standings,
+        key=lambda one: (one.quality.effect_d, one.quality.log_score, -one.tokens, -one.path),
+        default=None,
+    )
+
+
+# --- chance and cost ------------------------------------------------------------------------------
+
+
+def chance(seed: int, user_id: str, path: int, round_number: int, purpose: str) -> random.Random:
+    return random.Random(seed_of(seed, user_id, path, round_number, purpose))
+
+
+def seed_of(seed: int, user_id: str, path: int, round_number: int, purpose: str) -> int:
+    key = f"{seed}\n{user_id}\n{path}\n{round_number}\n{purpose}".encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:6], "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of calls of the model: how many, and their tokens, of prompts and completions together."""
+
+    calls: int = 0
+    tokens: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.calls + other.calls, self.tokens + other.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """None: without a limit."""
+
+    calls: int | None = None
+    tokens: int | None = None
+
+    def allows(self, spent: Cost, reserved: Cost, wanted: Cost) -> bool:
+        """What is in flight counts at its highest."""
+        total = spent + reserved + wanted
+        return (self.calls is None or total.calls <= self.calls) and (
+            self.tokens is None or total.tokens <= self.tokens
+        )

@@ -1,0 +1,133 @@
+"""What each path of a round is asked to write, and the rows that are left of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from services.demonstrations.demonstration import Demonstration
+from services.demonstrations.generation import GeneratorPrompt, Remembered, generator_prompt
+from services.demonstrations.generator import Task
+from services.demonstrations.models import StoredDemonstration
+from services.optimizer.learning_repository import KnownVariant
+from services.optimizer.ledger import Claimed
+from services.optimizer.models import Path
+from services.optimizer.rules import PathState, chance, perturbation, seed_of
+from services.optimizer.under_way import ZERO_SHOT_PATH, UnderWay
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`collapsed`: a perturbation was wanted; `perturbation_id` is None where nobody had one."""
+
+    prompt: GeneratorPrompt
+    perturbation_id: str | None
+    collapsed: bool
+
+    def task(self, claimed: Claimed, path: int, attempt: int) -> Task:
+        purpose = f"write {attempt}"
+        return Task(
+            self.prompt,
+            seed_of(claimed.plan.seed, claimed.user_id, path, claimed.number, purpose),
+        )
+
+
+def what_is_asked(going: UnderWay) -> dict[int, Asked]:
+    """By path. A collapsed path is lent a demonstration of another one."""
+    plan, claimed, texts = going.claimed.plan, going.claimed, going.texts
+    effective = going.found.effective
+    by_path: dict[int, list[str]] = {}
+    for one in effective:
+        by_path.setdefault(one.row.path, []).append(one.row.current_id or "")
+    latest = {row.path: row.last_id for row in going.paths.values() if row.last_id is not None}
+    asked = {}
+    for path in range(plan.paths):
+        chosen = None
+        collapsed = plan.perturbed and path in going.paths and going.paths[path].collapsed
+        if collapsed:
+            rng = chance(plan.seed, claimed.user_id, path, claimed.number, "perturbation")
+            chosen = perturbation(path, by_path, latest, rng)
+        prompt = generator_prompt(
+            going.material.snapshot,
+            plan.view(path),
+            going.count,
+            memory=_memory(effective) if plan.remembered else (),
+            perturbation=None if chosen is None else _read_back(texts[chosen]),
+        )
+        asked[path] = Asked(prompt, chosen, collapsed)
+    return asked
+
+
+def _memory(effective: Sequence[KnownVariant]) -> list[Remembered]:
+    best = sorted(
+        effective,
+        key=lambda one: (-(one.row.effect_d or 0), -(one.row.log_score or 0), one.variant_id),
+    )
+    return [Remembered(one.demonstration, one.row.effect_d or 0.0) for one in best]
+
+
+def _read_back(stored: StoredDemonstration) -> Demonstration:
+    return Demonstration.model_validate(stored.content)
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+def zero_shot_row(user_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "variant_id": _id("var", user_id, 0, ZERO_SHOT_PATH),
+        "user_id": user_id,
+        "path": ZERO_SHOT_PATH,
+        "round_number": 0,
+        "made_at": now,
+    }
+
+
+def demonstration_row(
+    claimed: Claimed, path: int, written: Demonstration, now: datetime
+) -> dict[str, Any]:
+    return {
+        "demonstration_id": _id("dem", claimed.user_id, claimed.number, path),
+        "user_id": claimed.user_id,
+        "content": written.model_dump(mode="json"),
+        "text": written.as_text(),
+        "made_at": now,
+    }
+
+
+def variant_row(
+    claimed: Claimed, path: int, perturbation_id: str | None, tokens: int, now: datetime
+) -> dict[str, Any]:
+    return {
+        "variant_id": _id("var", claimed.user_id, claimed.number, path),
+        "user_id": claimed.user_id,
+        "path": path,
+        "round_number": claimed.number,
+        "current_id": _id("dem", claimed.user_id, claimed.number, path),
+        "perturbation_id": perturbation_id,
+        "tokens": tokens,
+        "made_at": now,
+    }
+
+
+def path_row(
+    user_id: str, path: int, state: PathState, written: str | None, before: Mapping[int, Path]
+) -> dict[str, Any]:
+    known = before.get(path)
+    return {
+        "user_id": user_id,
+        "path": path,
+        "rounds": state.rounds,
+        "collapsed": state.collapsed,
+        "steps": [asdict(step) for step in state.steps],
+        "last_id": written or (None if known is None else known.last_id),
+    }
+
+
+def _id(kind: str, user_id: str, number: int, path: int) -> str:
+    """The same for the same place: what is done twice is stored once."""
+    digest = hashlib.sha256(f"{user_id}\n{number}\n{path}".encode()).hexdigest()[:24]
+    return f"{kind}-{digest}"

@@ -1,0 +1,175 @@
+"""Rounds with the embedded model, on both databases: real texts, real log-probs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from lab.shop.events import in_time_order, sample_users
+from lab.shop.files import event_rows, item_rows
+from lab.shop.taste import SHIPPED_USERS, Shop
+from services.bootstrap import Services
+from services.catalog.inputs import NewEvent, NewItem
+from services.catalog.repository import CatalogRepository
+from services.demonstrations.models import StoredDemonstration, StoredVariant
+from services.demonstrations.snapshot import LeakedHeldOut, PastItem, Snapshot
+from services.optimizer.material import Materials, TooFewPositives
+from services.optimizer.models import Evaluation, Round, RoundState
+from services.optimizer.plan import Plan
+from services.optimizer.rules import Budget
+from services.recommendations.wanted import Wanted
+from tests.conftest import ServicesFactory
+
+USERS = 8
+PLAN = Plan(paths=2, draws=2, seed=5)
+
+
+@pytest.fixture
+async def services(opened_services: ServicesFactory) -> AsyncIterator[Services]:
+    async with opened_services() as services:
+        shop = Shop()
+        users = list(sample_users(shop, SHIPPED_USERS[:USERS]))
+        await services.catalog.upsert_items(
+            [NewItem.model_validate(row) for row in item_rows(shop)]
+        )
+        await services.catalog.record(
+            [NewEvent.model_validate(row) for row in event_rows(shop, in_time_order(users))]
+        )
+        yield services
+
+
+async def learned(services: Services, run: str, users: list[str], rounds: int = 1) -> None:
+    await services.ledger.start(run, users, rounds, PLAN, Budget())
+    while await services.learner.advance(limit=4, seconds=60):
+        pass
+
+
+async def test_a_round_writes_judges_decides_and_serves(services: Services) -> None:
+    user = "user-0001"
+    before = await services.recommender.recommend(Wanted(user_id=user, deadline_seconds=20))
+    assert before.variant is None
+    await learned(services, "run", [user, "user-0002", "user-0003"], rounds=2)
+    progress = await services.ledger.progress("run")
+    assert progress.run.state == "done"
+    async with services.database.reading() as session:
+        rounds = list(await session.scalars(select(Round)))
+        texts = list(await session.scalars(select(StoredDemonstration.text)))
+        evaluations = await session.scalar(select(func.count()).select_from(Evaluation))
+        served = list(await session.scalars(select(StoredVariant).where(StoredVariant.incumbent)))
+    assert [one.state for one in rounds] == [RoundState.DONE] * 6
+    assert all(text.startswith("Preference: ") for text in texts)
+    assert texts
+    assert evaluations
+    assert all(one.calls > 0 and one.completion_tokens > 0 for one in rounds)
+    assert served, "three users, two paths, two rounds: nothing was accepted"
+    for variant in served:
+        after = await services.recommender.recommend(
+            Wanted(user_id=variant.user_id, deadline_seconds=20)
+        )
+        if after.variant is not None:  # an incumbent of a path, though not behind zero-shot
+            assert after.variant.effect_d > 0
+
+
+async def test_nothing_held_out_reaches_what_writes(services: Services) -> None:
+    materials = Materials(services.database, services.catalog.positives, services.retrieval)
+    for number in SHIPPED_USERS[:USERS]:
+        material = await materials.of(f"user-{number:04d}", PLAN)
+        held_out = {one.item_id for one in material.held_out}
+        known = {one.item_id for one in material.snapshot.history}
+        shown = known | {one.item_id for one in material.snapshot.neighbors}
+        assert not shown & held_out
+        for question in material.questions:
+            assert question.truth in held_out
+            assert [one.item_id for one in question.request.candidates].count(question.truth) == 1
+            assert len(question.request.candidates) == PLAN.candidates
+            assert not {one.item_id for one in question.request.candidates} & known
+
+
+def test_a_leak_is_an_error_and_not_a_figure() -> None:
+    snapshot = Snapshot((PastItem("a", "A"), PastItem("b", "B")), (PastItem("c", "C"),))
+    for leaked in ("a", "c"):
+        with pytest.raises(LeakedHeldOut, match=leaked):
+            snapshot.require_free_of({leaked})
+
+
+async def test_a_late_event_is_history_and_judges_nothing(services: Services) -> None:
+    materials = Materials(services.database, services.catalog.positives, services.retrieval)
+    user = "user-0001"
+    before = await materials.of(user, PLAN)
+    between = before.held_out[0].occurred_at - timedelta(seconds=1)
+    await services.catalog.record(
+        [NewEvent(user_id=user, item_id="late-one", type="purchase", occurred_at=between)]
+    )
+    after = await materials.of(user, PLAN)
+    assert after.held_out[: len(before.held_out)] == before.held_out[: len(after.held_out)]
+    assert "late-one" not in {one.item_id for one in after.held_out}
+
+
+async def test_who_has_taken_too_little_learns_nothing(services: Services) -> None:
+    await services.catalog.record(
+        [
+            NewEvent(user_id="new", item_id="thing", type="purchase"),
+            NewEvent(user_id="new", item_id="other", type="purchase"),
+        ]
+    )
+    with pytest.raises(TooFewPositives):
+        await Materials(services.database, services.catalog.positives, services.retrieval).of(
+            "new", PLAN
+        )
+    await learned(services, "run", ["new"])
+    progress = await services.ledger.progress("run")
+    assert dict(progress.run.users) == {"skipped": 1}
+
+
+async def test_the_same_seed_gives_the_same_texts_whatever_is_done_at_once(
+    services: Services,
+) -> None:
+    users = ["user-0001", "user-0002", "user-0003"]
+    await services.ledger.start("one", users, 1, PLAN, Budget())
+    while await services.learner.advance(limit=1, seconds=60):
+        pass
+    one_by_one = await _texts(services)
+    for user in users:  # and once more from the beginning, all together
+        events = await _events(services, user)
+        await services.catalog.delete_user(user)
+        await services.catalog.record(events)
+    await services.ledger.start("all", users, 1, PLAN, Budget())
+    while await services.learner.advance(limit=3, seconds=60):
+        pass
+    assert await _texts(services) == one_by_one
+
+
+async def test_a_budget_ends_a_run_and_is_not_exceeded(services: Services) -> None:
+    budget = Budget(calls=30)
+    await services.ledger.start("small", ["user-0001", "user-0002"], 3, PLAN, budget)
+    while await services.learner.advance(limit=2, seconds=60):
+        pass
+    progress = await services.ledger.progress("small")
+    assert progress.run.state == "out_of_budget"
+    assert progress.run.spent.calls <= 30
+
+
+async def _texts(services: Services) -> dict[tuple[str, int], str]:
+    async with services.database.reading() as session:
+        rows = await session.execute(
+            select(StoredVariant.user_id, StoredVariant.path, StoredDemonstration.text).join(
+                StoredDemonstration,
+                StoredDemonstration.demonstration_id == StoredVariant.current_id,
+            )
+        )
+    return {(user, path): text for user, path, text in rows}
+
+
+async def _events(services: Services, user: str) -> list[NewEvent]:
+    async with services.database.reading() as session:
+        rows = await CatalogRepository(session).events_of(user, 1000)
+    return [
+        NewEvent(
+            event_id=row.event_id, user_id=row.user_id, item_id=row.item_id, type=row.type,
+            value=row.value, occurred_at=row.occurred_at,
+        )
+        for row in sorted(rows, key=lambda row: row.seq)
+    ]  # fmt: skip

@@ -1,0 +1,138 @@
+"""What a round comes to, from what was judged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from services.demonstrations.models import StoredDemonstration, StoredVariant
+from services.optimizer.decision import Decision, Found, decide
+from services.optimizer.learning_repository import KnownVariant
+from services.optimizer.plan import Plan
+from services.optimizer.rules import Judged, PathState, Step
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PLAN = Plan(paths=2, held_out=1, draws=4)
+
+
+def variant(
+    name: str, path: int, *, incumbent: bool = False, effective: bool = False
+) -> KnownVariant:
+    text = StoredDemonstration(demonstration_id=f"d-{name}", text=f"text of {name}", made_at=NOW)
+    row = StoredVariant(
+        variant_id=name, path=path, round_number=1, current_id=f"d-{name}", incumbent=incumbent,
+        effective=effective, tokens=10, effect_d=0.5, log_score=-2.0,
+    )  # fmt: skip
+    return KnownVariant(row, text, None)
+
+
+ZERO_SHOT = KnownVariant(
+    StoredVariant(variant_id="bare", path=-1, round_number=0, tokens=0), None, None
+)
+
+
+def judged(rank: int, *log_scores: float) -> list[Judged]:
+    return [Judged("newest", draw, rank, score) for draw, score in enumerate(log_scores)]
+
+
+BARE = judged(5, -3.0, -3.1, -2.9, -3.0)
+BETTER = judged(2, -1.0, -1.2, -0.9, -1.1)
+BEST = judged(1, -0.2, -0.3, -0.1, -0.2)
+WORSE = judged(9, -4.0, -4.2, -3.9, -4.1)
+
+
+def decided(
+    new: dict[int, KnownVariant],
+    scores: dict[str, list[Judged]],
+    *,
+    incumbents: dict[int, KnownVariant] | None = None,
+    paths: dict[int, PathState] | None = None,
+    last_texts: dict[int, str] | None = None,
+) -> Decision:
+    found = Found(
+        ZERO_SHOT,
+        incumbents or {},
+        new,
+        [one for one in (incumbents or {}).values() if one.row.effective],
+        {"bare": BARE, **scores},
+        "newest",
+        paths or {},
+        last_texts or {},
+    )
+    return decide(PLAN, found, {})
+
+
+def served(decision: Decision) -> str | None:
+    return decision.active_id
+
+
+def accepted(decision: Decision) -> set[str]:
+    return {one.variant_id for one in decision.judgments if one.accepted}
+
+
+def test_what_beats_zero_shot_is_accepted_remembered_and_served() -> None:
+    decision = decided({0: variant("a", 0)}, {"a": BETTER})
+    assert accepted(decision) == {"a"}
+    assert served(decision) == "a"
+    (judgment,) = decision.judgments
+    assert judgment.incumbent
+    assert judgment.effective
+
+
+def test_what_is_worse_than_zero_shot_is_never_served() -> None:
+    decision = decided({0: variant("a", 0)}, {"a": WORSE})
+    assert accepted(decision) == set()
+    assert served(decision) is None
+
+
+def test_a_gain_within_the_noise_is_none() -> None:
+    lucky = judged(5, -1.0, -5.0, -1.5, -3.9)  # better on the average, by less than it scatters
+    assert accepted(decided({0: variant("a", 0)}, {"a": lucky})) == set()
+
+
+def test_a_better_log_score_at_the_cost_of_effect_d_is_not_accepted() -> None:
+    assert (
+        accepted(decided({0: variant("a", 0)}, {"a": judged(6, -1.0, -1.2, -0.9, -1.1)})) == set()
+    )
+
+
+def test_the_best_of_the_paths_is_served() -> None:
+    decision = decided({0: variant("a", 0), 1: variant("b", 1)}, {"a": BETTER, "b": BEST})
+    assert accepted(decision) == {"a", "b"}
+    assert served(decision) == "b"
+
+
+def test_an_incumbent_stays_until_something_is_better() -> None:
+    old = variant("old", 0, incumbent=True, effective=True)
+    decision = decided({0: variant("a", 0)}, {"old": BEST, "a": BETTER}, incumbents={0: old})
+    assert served(decision) == "old"
+    assert "a" not in accepted(decision)
+
+
+def test_an_incumbent_that_newer_events_put_behind_zero_shot_is_not_served() -> None:
+    old = variant("old", 0, incumbent=True)
+    assert served(decided({}, {"old": WORSE}, incumbents={0: old})) is None
+
+
+def test_what_was_dropped_after_the_first_draw_is_not_accepted() -> None:
+    decision = decided({0: variant("a", 0)}, {"a": BETTER[:1]})
+    assert accepted(decision) == set()
+    assert decision.outcome["paths"][0]["screened_out"]
+
+
+def test_a_path_that_repeats_itself_and_stalls_has_collapsed() -> None:
+    same = Step(0.99, 0.0)
+    decision = decided(
+        {0: variant("a", 0)},
+        {"a": WORSE},
+        paths={0: PathState(1, collapsed=False, steps=(same,))},
+        last_texts={0: "text of a"},
+    )
+    assert decision.paths[0].collapsed
+    assert decision.outcome["paths"][0]["similarity"] == 1.0
+
+
+def test_a_path_without_a_text_is_told_and_keeps_its_incumbent() -> None:
+    old = variant("old", 0, incumbent=True)
+    decision = decided({}, {"old": BETTER}, incumbents={0: old})
+    assert served(decision) == "old"
+    assert decision.outcome["paths"][0]["written"] is False
