@@ -42,8 +42,9 @@ format: setup-dev ## Format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup-dev ## Measure; prints the figures as JSON
+bench: setup-dev ## Measure; each bench prints its figures as a JSON object
 	@$(BIN)/lrgd bench ingest --json
+	@$(BIN)/lrgd bench recommend --json
 
 containers-check: setup-dev ## Build the gateway image for real and start it (needs Debian's container tools)
 	@deploy/containers-check.sh

@@ -14,7 +14,18 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api import problems
 from api.middleware import BodyLimit, Observed
-from api.routes import catalog, operations, recommend, transfers
+from api.routes import (
+    catalog,
+    experiments,
+    learned,
+    operations,
+    recommend,
+    recommend_batch,
+    regularization,
+    rerank,
+    runs,
+    transfers,
+)
 from services.bootstrap import open_services
 from services.observability.metrics import Metrics
 from services.settings import Settings
@@ -30,6 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, metrics) as services:
             app.state.services = services
+            services.experiments.follow()
             preparing = asyncio.create_task(services.recommender.prepare(), name="prepare")
             yield
             preparing.cancel()
@@ -44,7 +56,10 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     problems.install(app)
-    for routes in (recommend, catalog, transfers, operations):
+    for routes in (
+        recommend, recommend_batch, rerank, catalog, transfers, experiments, runs, learned,
+        regularization, operations,
+    ):  # fmt: skip
         app.include_router(routes.router)
     _document_problems(app)
 

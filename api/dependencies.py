@@ -29,6 +29,13 @@ def services_of(request: Request) -> Services:
     return services
 
 
+def arrived_at(request: Request) -> float:
+    """When the request came, of the monotonic clock: from then on its caller waits."""
+    moment: float = request.scope["arrived_at"]
+    return moment
+
+
+ArrivedAt = Annotated[float, Depends(arrived_at)]
 Provided = Annotated[Services, Depends(services_of)]
 
 

@@ -43,6 +43,7 @@ class Observed:
             return
         request_id = _request_id(scope)
         scope["request_id"] = request_id
+        scope["arrived_at"] = time.monotonic()
         scope["path"] = _path_with_whole_ids(scope)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status, answering = 500, False

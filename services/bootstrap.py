@@ -25,17 +25,37 @@ from services.llm.onnx.files import missing_files
 from services.llm.port import LanguageModel
 from services.llm.served import expect_loaded, expect_model
 from services.llm.vllm import VllmModel
-from services.observability.health import CHECK_SECONDS, Health
+from services.observability.health import CHECK_SECONDS, Check, Health
 from services.observability.logging import get_logger
 from services.observability.metrics import Metrics
+from services.optimizer.asking import Asking
+from services.optimizer.automatic import Automatic, AutomaticRounds
+from services.optimizer.comparison import Comparisons
+from services.optimizer.deletions import LedgerDeletions
+from services.optimizer.learner import Learner
+from services.optimizer.ledger import Ledger
+from services.optimizer.material import Materials
+from services.optimizer.regularizations import RegularizationInForce, Regularizations
+from services.optimizer.rollback import Rollbacks
+from services.optimizer.runner import RoundRunner
 from services.prompts import Mode
 from services.queue import Queue, make_celery
+from services.ranking import Ranker
+from services.recommendations.experiments import Experiments
 from services.recommendations.following import Following
-from services.recommendations.recommend import RankingPolicy, Recommender
+from services.recommendations.live_traffic import LiveTraffic
+from services.recommendations.meeting import Meeting
+from services.recommendations.outcomes import Outcomes
+from services.recommendations.places import Places
+from services.recommendations.policy import RankingPolicy
+from services.recommendations.recommend import Recommender
 from services.recommendations.replies import Replies
+from services.recommendations.rerank import Reranker
+from services.recommendations.served_prompt import ServedPrompts
 from services.recommendations.user_states import UserStates
 from services.retrieval.deletions import CovisitDeletions
 from services.retrieval.index import CovisitIndex
+from services.retrieval.known_items import KnownItems
 from services.retrieval.popularity import Popularity
 from services.retrieval.retrieval import Retrieval
 from services.settings import PREFIX, SHIPPED_MODEL, Deployment, Settings
@@ -67,7 +87,17 @@ class Services:
     covisit_index: CovisitIndex
     retrieval: Retrieval
     replies: Replies
+    experiments: Experiments
     recommender: Recommender
+    reranker: Reranker
+    prompts: ServedPrompts
+    ledger: Ledger
+    learner: Learner
+    asking: Asking
+    rollbacks: Rollbacks
+    automatic: AutomaticRounds
+    regularizations: Regularizations
+    comparisons: Comparisons
     health: Health
 
 
@@ -113,7 +143,7 @@ def make_catalog(settings: Settings, database: Database, after: AfterCommit) -> 
         unknown_users=settings.unknown_users,
         unknown_items=settings.unknown_items,
         after=after,
-        derived=[CovisitDeletions()],
+        derived=[CovisitDeletions(), LedgerDeletions()],
     )
 
 
@@ -149,7 +179,7 @@ def model_config(settings: Settings) -> ServerConfig | OnnxConfig:
     )
 
 
-def make_model(settings: Settings, metrics: Metrics) -> LanguageModel:
+def make_model(settings: Settings, metrics: Metrics) -> MeasuredModel:
     """Asks and loads nothing before its first call. Made inside the event loop that uses it."""
     config = model_config(settings)
     if isinstance(config, ServerConfig):
@@ -183,15 +213,33 @@ def ranking_policy(settings: Settings) -> RankingPolicy:
     )
 
 
+def make_ledger(settings: Settings, database: Database, metrics: Metrics) -> Ledger:
+    return Ledger(
+        database,
+        metrics,
+        lease_seconds=settings.learning_lease_seconds,
+        attempts=settings.learning_attempts,
+        park_seconds=settings.learning_park_seconds,
+    )
+
+
+def automatic_rounds(settings: Settings) -> Automatic:
+    return Automatic(
+        tokens_per_day=settings.learning_tokens_per_day,
+        enough_positives=settings.learning_new_positives,
+        nightly_users=settings.learning_nightly_users,
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
     """Everything open inside the caller's event loop, and closed again in reverse."""
     urls = redis_urls(settings)
-    timeout = settings.redis_timeout_seconds
+    timeout = settings.broker_timeout_seconds
     async with contextlib.AsyncExitStack() as stack:
         database = open_database(settings)
         stack.push_async_callback(database.aclose)
-        redis = connect(urls.state, timeout_seconds=timeout)
+        redis = connect(urls.state, timeout_seconds=settings.redis_timeout_seconds)
         stack.push_async_callback(redis.aclose)
         celery = make_celery(urls.broker, timeout_seconds=timeout)
         stack.callback(celery.close)
@@ -202,15 +250,33 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         states = UserStates(
             database, redis, positives, metrics, kept_seconds=settings.user_state_seconds
         )
-        retrieval = Retrieval(database, popularity, positives)
+        items = KnownItems(redis)
+        retrieval = Retrieval(database, popularity, positives, items)
         replies = Replies(database, metrics, share=settings.replies_share)
         stack.push_async_callback(replies.aclose)
+        outcomes = Outcomes(database, positives, metrics)
+        stack.push_async_callback(outcomes.aclose)
         model = make_model(settings, metrics)
         stack.push_async_callback(model.aclose)
-        more = {"llm": partial(expect_loaded, model)}
-        if settings.llm_url is not None and settings.llm_model is not None:
-            http = await stack.enter_async_context(_model_server(settings, settings.llm_url))
-            more["llm"] = partial(expect_model, http, settings.llm_model)
+        ranker, policy = Ranker(model), ranking_policy(settings)
+        experiments = Experiments(database, positives, model)
+        stack.push_async_callback(experiments.aclose)
+        live = LiveTraffic(redis)
+        stack.push_async_callback(live.aclose)
+        places = Places(policy.at_once, metrics, live)
+        in_force = RegularizationInForce(database)
+        stack.push_async_callback(in_force.aclose)
+        ledger = make_ledger(settings, database, metrics)
+        materials = Materials(database, positives, retrieval)
+        # A model server goes by priorities; the embedded one shares the machine with people.
+        courtesy = live.give_way if settings.llm_url is None else None
+        runner = RoundRunner(
+            database, ledger, materials, model, courtesy=courtesy, regularization=in_force.now
+        )
+        expect_llm: Check = partial(expect_loaded, model)
+        if isinstance(model.model, VllmModel):
+            http = await stack.enter_async_context(_model_server(settings))
+            expect_llm = partial(expect_model, http, str(settings.llm_model), model.model)
 
         yield Services(
             settings=settings,
@@ -218,7 +284,9 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             database=database,
             redis=redis,
             queue=queue,
-            catalog=make_catalog(settings, database, Following(states, queue, settings)),
+            catalog=make_catalog(
+                settings, database, Following(states, items, outcomes, queue, settings)
+            ),
             keys=ApiKeys(database, trusted_seconds=settings.api_key_cache_seconds),
             rate_limiter=RateLimiter(redis, metrics, per_minute=settings.rate_limit_per_minute),
             model=model,
@@ -226,17 +294,54 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             covisit_index=CovisitIndex(database, positives, metrics),
             retrieval=retrieval,
             replies=replies,
+            experiments=experiments,
             recommender=Recommender(
-                database, states, retrieval, model, replies, metrics, ranking_policy(settings)
+                database,
+                states,
+                retrieval,
+                popularity,
+                ranker,
+                replies,
+                experiments,
+                places,
+                metrics,
+                policy,
+                in_force.at_hand,
             ),
-            health=Health(settings, database, redis, metrics, more),
+            reranker=Reranker(ranker, places, metrics, policy, in_force.at_hand),
+            prompts=ServedPrompts(
+                Meeting(database, states, retrieval, popularity, shown=policy.candidates),
+                ranker,
+                experiments,
+                policy,
+                in_force.now,
+            ),
+            ledger=ledger,
+            learner=Learner(ledger, runner, states, metrics),
+            asking=Asking(database, ledger, positives, queue),
+            rollbacks=Rollbacks(database, states, metrics),
+            automatic=AutomaticRounds(
+                database,
+                redis,
+                ledger,
+                positives,
+                model,
+                policy,
+                in_force.now,
+                queue,
+                metrics,
+                automatic_rounds(settings),
+            ),
+            regularizations=Regularizations(database, queue),
+            comparisons=Comparisons(database, materials, positives, model, policy, courtesy),
+            health=Health(settings, database, redis, metrics, {"llm": expect_llm}),
         )
 
 
-def _model_server(settings: Settings, url: str) -> httpx2.AsyncClient:
+def _model_server(settings: Settings) -> httpx2.AsyncClient:
     key = settings.llm_api_key
     return httpx2.AsyncClient(
-        base_url=url.rstrip("/") + "/",
+        base_url=str(settings.llm_url).rstrip("/") + "/",
         timeout=CHECK_SECONDS,
         headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
     )

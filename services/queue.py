@@ -22,6 +22,11 @@ class Job(StrEnum):
     REFRESH_POPULARITY = "refresh_popularity"
     REFRESH_COVISITATION = "refresh_covisitation"
     FORGET_REPLIES = "forget_replies"
+    ADVANCE_ROUNDS = "advance_rounds"
+    CONSIDER_ROUNDS = "consider_rounds"
+    NIGHTLY_ROUNDS = "nightly_rounds"
+    MARK_STALE = "mark_stale"
+    COMPARE_REGULARIZATIONS = "compare_regularizations"
 
 
 def make_celery(broker_url: str, *, timeout_seconds: float) -> Celery:

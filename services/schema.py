@@ -10,6 +10,8 @@ from sqlalchemy import Connection, MetaData
 
 from services.access import models as access
 from services.catalog import models as catalog
+from services.demonstrations import models as demonstrations
+from services.optimizer import models as optimizer
 from services.recommendations import models as recommendations
 from services.retrieval import models as retrieval
 from services.storage.base import Base
@@ -17,7 +19,7 @@ from services.storage.database import Database
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 # Imported, so that their tables are known.
-NOUNS = (access, catalog, retrieval, recommendations)
+NOUNS = (access, catalog, retrieval, recommendations, demonstrations, optimizer)
 
 
 def metadata() -> MetaData:

@@ -96,7 +96,12 @@ class Settings(BaseSettings):
         None, description="Redis for the queue. Unset: database 1 of the local Valkey."
     )
     redis_timeout_seconds: float = Field(
-        1.0, gt=0, description="Longest wait for one answer of Redis."
+        0.25,
+        gt=0,
+        description="Longest wait for one answer of Redis; then it is left alone until it answers.",
+    )
+    broker_timeout_seconds: float = Field(
+        1.0, gt=0, description="Longest wait for one answer of the queue's Redis."
     )
 
     llm_url: str | None = Field(
@@ -211,9 +216,55 @@ class Settings(BaseSettings):
         86_400, ge=1, description="How long what is kept of a user in Redis outlives the last call."
     )
     replies_share: float = Field(
-        1.0, ge=0, le=1, description="Of the lists served, the share kept under their id."
+        1.0,
+        ge=0,
+        le=1,
+        description="Of the lists served, the share kept under their id. Those of an experiment "
+        "are all kept.",
     )
-    replies_days: int = Field(30, ge=1, description="How long they are kept.")
+    learning_at_once: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Rounds that a worker process drives at the same time. Unset: 8 with a model "
+        "server, 1 with the embedded model, which computes one call after the other.",
+    )
+    learning_lease_seconds: float = Field(
+        60, ge=1, description="After so long without a sign of life, another worker takes a round."
+    )
+    learning_attempts: int = Field(
+        3, ge=1, le=100, description="A round that is broken off so often has failed."
+    )
+    learning_park_seconds: float = Field(
+        15, gt=0, description="So long a round waits when the model is down."
+    )
+    learning_tokens_per_day: int = Field(
+        20_000_000,
+        ge=0,
+        description="What rounds that start by themselves, after events and at night, may cost on "
+        "one UTC day: tokens of prompts and completions. 0: none starts.",
+    )
+    learning_new_positives: int = Field(
+        3,
+        ge=0,
+        description="So many positive events since a user's last round call for another. 0: then "
+        "only a fall of online Effect_D, or another model, does.",
+    )
+    learning_debounce_seconds: float = Field(
+        30, ge=0, description="New events are looked at for rounds at most this often."
+    )
+    learning_nightly_users: int = Field(
+        200,
+        ge=0,
+        description="Most users who get a round at night: those judged by another model first, "
+        "then those who never had one. 0: none.",
+    )
+    learning_nightly_hour: int = Field(3, ge=0, le=23, description="When that is, in UTC.")
+    replies_days: int = Field(
+        30,
+        ge=1,
+        description="How long they are kept; those of an experiment so long after its end.",
+    )
 
     worker_processes: int = Field(1, ge=1, le=64, description="Child processes of one worker.")
     worker_metrics_port: int | None = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery import Celery
+from celery.schedules import crontab
 
 from services.bootstrap import redis_urls
 from services.queue import Job, make_celery
@@ -12,11 +13,18 @@ from worker import tasks
 POPULARITY_SECONDS = 60.0
 COVISITATION_SECONDS = 60.0
 FORGETTING_SECONDS = 3600.0
+# The sweeper, too: a round whose worker is gone is taken up by the next that looks.
+ADVANCING_SECONDS = 10.0
+CONSIDERING_SECONDS = 600.0
+# Goes on with what was broken off; a comparison that was just asked for is put on the queue itself.
+COMPARING_SECONDS = 60.0
+# A worker that was down at the hour does it when it is back, unless the night is over.
+NIGHT_SECONDS = 6 * 3600.0
 
 
 def make_worker_app(settings: Settings) -> Celery:
     celery = make_celery(
-        redis_urls(settings).broker, timeout_seconds=settings.redis_timeout_seconds
+        redis_urls(settings).broker, timeout_seconds=settings.broker_timeout_seconds
     )
     celery.conf.update(
         # In memory: every entry is safe to repeat, and a file could be left half-written.
@@ -38,6 +46,26 @@ def make_worker_app(settings: Settings) -> Celery:
                 "task": Job.REFRESH_COVISITATION,
                 "schedule": COVISITATION_SECONDS,
                 "options": {"expires": COVISITATION_SECONDS},
+            },
+            Job.ADVANCE_ROUNDS: {
+                "task": Job.ADVANCE_ROUNDS,
+                "schedule": ADVANCING_SECONDS,
+                "options": {"expires": ADVANCING_SECONDS},
+            },
+            Job.CONSIDER_ROUNDS: {
+                "task": Job.CONSIDER_ROUNDS,
+                "schedule": CONSIDERING_SECONDS,
+                "options": {"expires": CONSIDERING_SECONDS},
+            },
+            Job.COMPARE_REGULARIZATIONS: {
+                "task": Job.COMPARE_REGULARIZATIONS,
+                "schedule": COMPARING_SECONDS,
+                "options": {"expires": COMPARING_SECONDS},
+            },
+            Job.NIGHTLY_ROUNDS: {
+                "task": Job.NIGHTLY_ROUNDS,
+                "schedule": crontab(minute="0", hour=str(settings.learning_nightly_hour)),
+                "options": {"expires": NIGHT_SECONDS},
             },
             Job.FORGET_REPLIES: {
                 "task": Job.FORGET_REPLIES,

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from celery import Celery
 
 from services.bootstrap import Services
 from services.queue import Job
-from services.storage.redis import HEARTBEAT
+from services.storage.redis import HEARTBEAT, OUTAGE
 from worker.process import run
 
 # Less than it takes a missing heartbeat to look like a stopped worker.
 COVISITATION_SLICE_SECONDS = 2.0
+ROUNDS_SLICE_SECONDS = 2.0
+COMPARING_SLICE_SECONDS = 2.0
 
 
 async def beat_heart(services: Services) -> None:
     """A heartbeat that came this far proves broker, beat and worker alive together."""
     await services.redis.set(HEARTBEAT, time.time())
+
+
+@contextlib.asynccontextmanager
+async def _beating(services: Services) -> AsyncIterator[None]:
+    """A child in long work is alive, although no heartbeat of the broker reaches it: rounds are
+    ended once they are taken up, and a slow model may take minutes for that."""
+
+    async def beat_on() -> None:
+        while True:
+            with contextlib.suppress(*OUTAGE):
+                await beat_heart(services)
+            await asyncio.sleep(services.settings.heartbeat_seconds)
+
+    beating = asyncio.create_task(beat_on(), name="heartbeat")
+    try:
+        yield
+    finally:
+        beating.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beating
 
 
 async def refresh_popularity(services: Services) -> None:
@@ -33,9 +57,38 @@ async def refresh_covisitation(services: Services) -> None:
 
 
 async def forget_replies(services: Services) -> None:
-    """Lists are kept for a while only."""
-    days = timedelta(days=services.settings.replies_days)
-    await services.replies.forget_before(datetime.now(UTC) - days)
+    """Lists are kept for a while only; those of an experiment until it has been over so long."""
+    before = datetime.now(UTC) - timedelta(days=services.settings.replies_days)
+    await services.replies.forget_before(before)
+    await services.experiments.forget_before(before)
+
+
+async def advance_rounds(services: Services) -> None:
+    """Rounds for a while, so that other jobs get their turn; then again if some are left."""
+    settings = services.settings
+    at_once = settings.learning_at_once or (1 if settings.llm_url is None else 8)
+    async with _beating(services):
+        left = await services.learner.advance(limit=at_once, seconds=ROUNDS_SLICE_SECONDS)
+    if left:
+        await services.queue.put(Job.ADVANCE_ROUNDS)
+
+
+async def consider_rounds(services: Services) -> None:
+    await services.automatic.consider()
+
+
+async def nightly_rounds(services: Services) -> None:
+    await services.automatic.nightly()
+
+
+async def mark_stale(services: Services) -> None:
+    await services.automatic.mark_stale()
+
+
+async def compare_regularizations(services: Services) -> None:
+    """A slice of the work, so that other jobs get their turn; then another if some is left."""
+    if await services.comparisons.go_on(seconds=COMPARING_SLICE_SECONDS):
+        await services.queue.put(Job.COMPARE_REGULARIZATIONS)
 
 
 WORK: dict[Job, Callable[[Services], Awaitable[None]]] = {
@@ -43,6 +96,11 @@ WORK: dict[Job, Callable[[Services], Awaitable[None]]] = {
     Job.REFRESH_POPULARITY: refresh_popularity,
     Job.REFRESH_COVISITATION: refresh_covisitation,
     Job.FORGET_REPLIES: forget_replies,
+    Job.ADVANCE_ROUNDS: advance_rounds,
+    Job.CONSIDER_ROUNDS: consider_rounds,
+    Job.NIGHTLY_ROUNDS: nightly_rounds,
+    Job.MARK_STALE: mark_stale,
+    Job.COMPARE_REGULARIZATIONS: compare_regularizations,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.dependencies import Provided
 from services.observability.metrics import Metrics
@@ -19,11 +19,12 @@ class Alive(BaseModel):
 
 class Part(BaseModel):
     ready: bool
+    needed: bool = Field(description="false: lists are served without it, though worse.")
     detail: str | None = None
 
 
 class Readiness(BaseModel):
-    status: Literal["ready", "not ready"]
+    status: Literal["ready", "degraded", "not ready"]
     parts: dict[str, Part]
 
 
@@ -37,13 +38,17 @@ async def healthz() -> Alive:
     "/readyz", responses={503: {"model": Readiness, "description": "Something is down, by name."}}
 )
 async def readyz(response: Response, services: Provided) -> Readiness:
-    """Everything needed is up; otherwise what is down, by name."""
+    """Everything needed is up; otherwise what is down, by name. Without the model the gateway still
+    serves: that is `degraded`, and no reason to send nobody here. Of a model server, `detail` tells
+    the state of the circuit breaker before it."""
     parts = {
-        part.part: Part(ready=part.ready, detail=part.detail)
+        part.part: Part(ready=part.ready, needed=part.needed, detail=part.detail)
         for part in await services.health.check()
     }
     if all(part.ready for part in parts.values()):
         return Readiness(status="ready", parts=parts)
+    if all(part.ready or not part.needed for part in parts.values()):
+        return Readiness(status="degraded", parts=parts)
     response.status_code = 503
     return Readiness(status="not ready", parts=parts)
 

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from sqlalchemy import func, select
 
 from lab.bench.commands import BenchFailed, Usage, run_measured
 from lab.bench.load import Endpoint, Load
+from lab.bench.machine import machine, on_cores
 from lab.servers.postgres import PrivatePostgres
 from lab.servers.processes import PrivateGateway
 from lab.servers.scratch import ScratchFolder
@@ -64,7 +64,7 @@ class Plan:
 def measure(plan: Plan, told: Told = lambda _step: None) -> tuple[dict[str, float], dict[str, Any]]:
     """Medians over the runs, and what they are made of. `told` hears each step as it begins."""
     with contextlib.ExitStack() as stack:
-        cores = stack.enter_context(_on_cores(plan.cores))
+        cores = stack.enter_context(on_cores(plan.cores))
         folder = stack.enter_context(ScratchFolder("lrgd-bench-", plan.folder)).path
         told("making the events")
         files = _Files.write(folder, plan)
@@ -78,7 +78,7 @@ def measure(plan: Plan, told: Told = lambda _step: None) -> tuple[dict[str, floa
         runs = [_one_run(place, files, plan, told) for _ in range(plan.runs) for place in places]
         detail = {
             "plan": {**asdict(plan), "folder": str(plan.folder)},
-            "machine": _machine(cores, plan.folder),
+            "machine": _with_disk(cores, plan.folder),
             "postgres": {"settings": DURABLE, "synchronous_commit": "on (its default)"},
             "sqlite": {"journal_mode": "WAL", "synchronous": "NORMAL (as deployed)"},
             "endpoint": {"batch": BATCH, "clients": CLIENTS, "gateway_processes": 1},
@@ -256,30 +256,9 @@ def _lines(count: int, shop: Shop) -> list[bytes]:
     return [json.dumps(row).encode() for row in itertools.islice(rows, count)]
 
 
-@contextlib.contextmanager
-def _on_cores(count: int) -> Iterator[int]:
-    """Keep us, and what we start, to so many cores: figures of different machines compare."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield os.cpu_count() or 1
-        return
-    allowed = os.sched_getaffinity(0)
-    chosen = set(sorted(allowed)[:count])
-    os.sched_setaffinity(0, chosen)
-    try:
-        yield len(chosen)
-    finally:
-        os.sched_setaffinity(0, allowed)
-
-
-def _machine(cores: int, folder: Path) -> dict[str, Any]:
-    """What explains a figure that is out of line."""
+def _with_disk(cores: int, folder: Path) -> dict[str, Any]:
     mounted = [
         part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint)
     ]
     beneath = max(mounted, key=lambda part: len(part.mountpoint), default=None)
-    return {
-        "cores_used": cores,
-        "cores": os.cpu_count(),
-        "load": os.getloadavg(),
-        "file_system": beneath and beneath.fstype,
-    }
+    return {**machine(cores), "file_system": beneath and beneath.fstype}

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import Any, Self
 
 from lab.bench.commands import BenchFailed
+from lab.bench.timing import at_quantile
 from services.ports import LOOPBACK
 
 REPLY_SECONDS = 30.0
@@ -33,8 +34,7 @@ class Load:
         return self.rows / self.seconds
 
     def latency_ms(self, quantile: float) -> float:
-        ordered = sorted(self.latencies)
-        return 1000 * ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
+        return 1000 * at_quantile(self.latencies, quantile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,38 +70,50 @@ class Endpoint:
         return load
 
     async def _client(self, batches: Iterator[Sequence[bytes]], load: Load) -> None:
-        reader, writer = await asyncio.open_connection(LOOPBACK, self.port, limit=LONGEST_HEAD)
-        try:
+        async with Connection(self.port) as connection:
             for rows in batches:
                 began = time.perf_counter()
-                answer = await _post(reader, writer, self.path, b"[" + b",".join(rows) + b"]")
+                answer = await connection.post(self.path, b"[" + b",".join(rows) + b"]")
                 load.latencies.append(time.perf_counter() - began)
                 if answer.get("accepted") != len(rows):
                     raise BenchFailed(f"{len(rows)} new rows were sent; the answer: {answer}")
                 load.rows += len(rows)
-        finally:
-            writer.close()
+
+
+class Connection:
+    """One connection to a gateway of this machine, with one request in flight at most."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection(
+            LOOPBACK, self._port, limit=LONGEST_HEAD
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def post(self, path: str, body: bytes) -> dict[str, Any]:
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        self._writer.write(head.encode() + body)
+        await self._writer.drain()
+        status, *headers = (
+            (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        )
+        lengths = [line[15:] for line in headers if line.lower().startswith("content-length:")]
+        if not lengths:
+            raise BenchFailed(f"an answer without a length: {status}")
+        answer = await self._reader.readexactly(int(lengths[0]))
+        if status.split(" ")[1] != "200":
+            raise BenchFailed(f"the gateway answered {status}: {answer.decode(errors='replace')}")
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
 
 def _until(deadline: float, batches: Iterable[Sequence[bytes]]) -> Iterator[Sequence[bytes]]:
     return takewhile(lambda _batch: time.perf_counter() < deadline, batches)
-
-
-async def _post(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes
-) -> dict[str, Any]:
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    writer.write(head.encode() + body)
-    await writer.drain()
-    status, *headers = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    lengths = [line[15:] for line in headers if line.lower().startswith("content-length:")]
-    if not lengths:
-        raise BenchFailed(f"an answer without a length: {status}")
-    answer = await reader.readexactly(int(lengths[0]))
-    if status.split(" ")[1] != "200":
-        raise BenchFailed(f"the gateway answered {status}: {answer.decode(errors='replace')}")
-    found: dict[str, Any] = json.loads(answer)
-    return found

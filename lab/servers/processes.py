@@ -39,10 +39,18 @@ def environment_of(settings: Mapping[str, object], bytecode: Path) -> dict[str, 
 
 
 class PrivateProcess(ABC):
-    """`lrgd …` with these settings and nobody else's. Its log is in the folder."""
+    """`lrgd …` with these settings and nobody else's; a test may have another `program` take the
+    words. Its log is in the folder."""
 
-    def __init__(self, words: Sequence[str], settings: Mapping[str, object], folder: Path) -> None:
-        self._command = [*LRGD, *words]
+    def __init__(
+        self,
+        words: Sequence[str],
+        settings: Mapping[str, object],
+        folder: Path,
+        *,
+        program: Sequence[str] = LRGD,
+    ) -> None:
+        self._command = [*program, *words]
         self._log_file = folder / f"{words[0]}.log"
         self._environment = environment_of(settings, folder / "bytecode")
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,14 +67,28 @@ class PrivateProcess(ABC):
         assert self._process is not None, "it has not been started"
         return self._process.pid
 
-    def start(self) -> None:
-        began = time.time()
+    @property
+    def ended(self) -> bool:
+        """By itself, or by what befell it."""
+        return self._process is None or self._process.poll() is not None
+
+    @property
+    def said(self) -> str:
+        return self._log_file.read_text(errors="replace")
+
+    def launch(self) -> None:
+        """Start it, and do not wait until it works."""
         with self._log_file.open("ab") as log:
             self._process = start_tethered(self._command, OURSELVES, self._environment, log)
+
+    def start(self) -> None:
+        began = time.time()
+        self.launch()
+        assert self._process is not None
         while not self.works(since=began):
             if self._process.poll() is not None or time.time() > began + START_SECONDS:
                 self.kill()
-                raise RuntimeError(f"it did not start:\n{self._log_file.read_text()}")
+                raise RuntimeError(f"it did not start:\n{self.said}")
             time.sleep(0.02)
 
     def stop(self) -> int | None:
@@ -111,12 +133,18 @@ class PrivateGateway(PrivateProcess):
 class PrivateWorker(PrivateProcess):
     """A worker with beat inside; its metrics are served on `metrics_port`."""
 
-    def __init__(self, settings: Mapping[str, object], folder: Path) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, object],
+        folder: Path,
+        *,
+        words: Sequence[str] = ("worker", "--beat"),
+        program: Sequence[str] = LRGD,
+    ) -> None:
         self.metrics_port = free_port()
         self._redis_url = str(settings["redis_url"])
-        super().__init__(
-            ["worker", "--beat"], {**settings, "worker_metrics_port": self.metrics_port}, folder
-        )
+        given = {**settings, "worker_metrics_port": self.metrics_port}
+        super().__init__(words, given, folder, program=program)
 
     def works(self, *, since: float) -> bool:
         """A heartbeat has come through."""

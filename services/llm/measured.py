@@ -35,28 +35,28 @@ log = get_logger(__name__)
 
 class MeasuredModel:
     def __init__(self, model: LanguageModel, metrics: Metrics) -> None:
-        self._model = model
+        self.model = model
         self._metrics = metrics
 
     async def describe(self, terms: Terms) -> Engine:
-        return await self._model.describe(terms)
+        return await self.model.describe(terms)
 
     async def tokenize(self, prompt: Chat | str, terms: Terms) -> tuple[int, ...]:
         with self._measured("tokenize"):
-            return await self._model.tokenize(prompt, terms)
+            return await self.model.tokenize(prompt, terms)
 
     async def count(self, prompt: Chat | str, terms: Terms) -> int:
         with self._measured("tokenize"):
-            return await self._model.count(prompt, terms)
+            return await self.model.count(prompt, terms)
 
     async def counter(self, terms: Terms, texts: Sequence[str] = ()) -> Count:
-        return await self._model.counter(terms, texts)
+        return await self.model.counter(terms, texts)
 
     async def score_labels(
         self, chats: Sequence[Chat], labels: Labels, terms: Terms
     ) -> LabelScores:
         with self._measured("labels") as spent:
-            scores = await self._model.score_labels(chats, labels, terms)
+            scores = await self.model.score_labels(chats, labels, terms)
             spent.usage = scores.usage
         return scores
 
@@ -64,7 +64,7 @@ class MeasuredModel:
         self, chat: Chat, titles: Sequence[str], terms: Terms, *, end: str | None = None
     ) -> TitleScores:
         with self._measured("titles") as spent:
-            scores = await self._model.score_titles(chat, titles, terms, end=end)
+            scores = await self.model.score_titles(chat, titles, terms, end=end)
             spent.usage = scores.usage
         return scores
 
@@ -72,13 +72,13 @@ class MeasuredModel:
         self, requests: Sequence[GenerationRequest], terms: Terms
     ) -> tuple[Generated, ...]:
         with self._measured("generate") as spent:
-            generated = await self._model.generate(requests, terms)
+            generated = await self.model.generate(requests, terms)
             for one in generated:
                 spent.usage += one.usage
         return generated
 
     async def aclose(self) -> None:
-        await self._model.aclose()
+        await self.model.aclose()
 
     @contextmanager
     def _measured(self, kind: str) -> Iterator[_Spent]:

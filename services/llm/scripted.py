@@ -170,7 +170,10 @@ def _words_of(prompt: str) -> tuple[Counter[str], dict[str, Counter[str]]]:
     """All words of a prompt, and for each word those of the last line it stands in."""
     lines = [Counter(_WORD.findall(line)) for line in prompt.lower().splitlines()]
     last_line = {word: line for line in lines for word in line}
-    return sum(lines, Counter()), last_line
+    everywhere = Counter[str]()
+    for line in lines:
+        everywhere.update(line)
+    return everywhere, last_line
 
 
 @dataclass
@@ -188,6 +191,7 @@ class Script:
         self._texts: dict[int, str] = {}
         self._blocks: OrderedDict[bytes, None] = OrderedDict()
         self._slots = asyncio.Semaphore(self.latency.slots)
+        self.busy_seconds = 0.0  # of all slots together
 
     def render(self, chat: Chat, *, thinking: bool = False, closed: bool = False) -> str:
         turns = [f"<{message.role}>\n{message.content}{_END}\n" for message in chat.messages]
@@ -259,8 +263,10 @@ class Script:
     @asynccontextmanager
     async def computed(self, usage: Usage) -> AsyncIterator[None]:
         """Takes as long as the latency model says, in one of the slots."""
+        seconds = self.latency.seconds(usage)
         async with self._slots:
-            await asyncio.sleep(self.latency.seconds(usage))
+            await asyncio.sleep(seconds)
+        self.busy_seconds += seconds
         yield
 
 

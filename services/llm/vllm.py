@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 import httpx2
 
 from services.llm.ability import Ability
+from services.llm.breaker import BreakerState
 from services.llm.chat import Chat
 from services.llm.connection import ServerConfig, ServerConnection
 from services.llm.deadline import Deadline
@@ -128,6 +129,10 @@ class VllmModel:
             with contextlib.suppress(asyncio.CancelledError, ModelError):
                 await self._probing
         await self._server.aclose()
+
+    @property
+    def breaker_state(self) -> BreakerState:
+        return self._server.breaker_state
 
     async def describe(self, terms: Terms) -> Engine:
         return (await self._findings(terms)).engine

@@ -16,11 +16,12 @@ from services.observability.logging import get_logger
 from services.observability.metrics import Metrics, NoLabels, PartLabels
 from services.settings import Settings
 from services.storage.database import Database
-from services.storage.redis import HEARTBEAT, OUTAGE
+from services.storage.redis import HEARTBEAT, OUTAGE, expect_redis
 
 CHECK_SECONDS = 2.0
 
-Check = Callable[[], Awaitable[None]]
+# What it returns is a detail worth telling of a part that works.
+Check = Callable[[], Awaitable[str | None]]
 
 log = get_logger(__name__)
 
@@ -29,15 +30,23 @@ class NotReady(LrgdError):
     """Why a part cannot do its work, in words fit for an open endpoint."""
 
 
+class Impaired(LrgdError):
+    """The same of a part without which we serve, though worse."""
+
+
 @dataclass(frozen=True, slots=True)
 class PartHealth:
+    """Without a part that is `needed`, nothing can be served."""
+
     part: str
     ready: bool
     detail: str | None = None
+    needed: bool = True
 
 
 class Health:
-    """`more` are checks of parts that not every deployment has; each raises NotReady."""
+    """`more` are checks of parts that not every deployment has; each raises NotReady, or
+    Impaired."""
 
     def __init__(
         self,
@@ -78,18 +87,19 @@ class Health:
     async def _run(self, part: str, check: Check) -> PartHealth:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                await check()
+                return PartHealth(part, True, await check())
         except TimeoutError:
             return PartHealth(part, False, f"no answer within {CHECK_SECONDS:g} s")
         except (NotReady, PublicError) as error:
             return PartHealth(part, False, str(error))
+        except Impaired as error:
+            return PartHealth(part, False, str(error), needed=False)
         except Exception as error:  # a check reports whatever is wrong with its part
             log.warning("part_not_ready", part=part, exc_info=True)
             return PartHealth(part, False, f"{type(error).__name__} (the log says more)")
-        return PartHealth(part, True)
 
     async def _ping_redis(self) -> None:
-        await self._redis.ping()
+        await expect_redis(self._redis)
 
     async def _expect_heartbeat(self) -> None:
         age = await self.measure_heartbeat()

@@ -21,6 +21,12 @@ from services.observability.sharing import forget_dead_processes, shared_folder
 LATENCY_BUCKETS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
+# Between the values that 1 / log2(rank + 1) can have: no answer in the list, then by rank from 13
+# on, 8, 5, 3, 2 and the first.
+EFFECT_D_BUCKETS = (0.0, 0.26, 0.32, 0.4, 0.51, 0.64, 1.0)
+LOG_SCORE_BUCKETS = (-8.0, -6.0, -5.0, -4.0, -3.5, -3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0)
+SIMILARITY_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+MEMORY_BUCKETS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 class NoLabels(NamedTuple):
@@ -69,7 +75,31 @@ class RankingLabels(NamedTuple):
     mode: str
 
 
+class ArmLabels(NamedTuple):
+    """`none` and `none` is what belongs to no experiment."""
+
+    experiment: str
+    arm: str
+
+
 class OutcomeLabels(NamedTuple):
+    outcome: str
+
+
+class PutBackLabels(NamedTuple):
+    reason: str
+
+
+class SwitchLabels(NamedTuple):
+    reason: str
+
+
+class PathLabels(NamedTuple):
+    path: str
+
+
+class PathOutcomeLabels(NamedTuple):
+    path: str
     outcome: str
 
 
@@ -205,6 +235,23 @@ class Metrics:
         self.replies = Counter(
             r, OutcomeLabels, "lrgd_replies_total", "Replies to be kept, by what became of them."
         )
+        self.recommendations_by_arm = Counter(
+            r, ArmLabels, "lrgd_recommendations_by_arm_total",
+            "Lists served to users with an id, by the arm of an experiment.",
+        )  # fmt: skip
+        self.online_effect_d = Histogram(
+            r, ArmLabels, "lrgd_online_effect_d",
+            "Effect_D of the first positive event that names a list: 0 if its item is not in it.",
+            buckets=EFFECT_D_BUCKETS,
+        )  # fmt: skip
+        self.online_hits = Counter(
+            r, ArmLabels, "lrgd_online_hits_total",
+            "Lists whose first such event was of one of their first 10 items.",
+        )  # fmt: skip
+        self.online_answers_lost = Counter(
+            r, NoLabels, "lrgd_online_answers_lost_total",
+            "Events that name a list and are missing from its online Effect_D.",
+        )  # fmt: skip
         self.jobs_lost = Counter(
             r, JobLabels, "lrgd_jobs_lost_total", "Jobs that could not be put on the queue."
         )
@@ -231,6 +278,68 @@ class Metrics:
             r, NoLabels, "lrgd_covisit_refreshed_timestamp_seconds",
             "When the index had last counted every event; its age is time() minus this.",
             "mostrecent",
+        )  # fmt: skip
+
+        self.rounds = Counter(
+            r, OutcomeLabels, "lrgd_rounds_total", "Rounds of learning that ended, by outcome."
+        )
+        self.rounds_put_back = Counter(
+            r, PutBackLabels, "lrgd_rounds_put_back_total",
+            "Rounds that were broken off and wait to be gone on with, by why.",
+        )  # fmt: skip
+        self.lease_expiries = Counter(
+            r, NoLabels, "lrgd_lease_expiries_total",
+            "Rounds whose worker was not heard of any more.",
+        )  # fmt: skip
+        self.lost_calls = Counter(
+            r, NoLabels, "lrgd_lost_calls_total",
+            "Calls of the model that were paid for and whose answers were lost.",
+        )  # fmt: skip
+        self.rounds_backlog = Gauge(
+            r, NoLabels, "lrgd_rounds_backlog", "Rounds that wait for a worker.", "mostrecent"
+        )
+
+        self.round_effect_d = Histogram(
+            r, PathOutcomeLabels, "lrgd_round_effect_d",
+            "Mean Effect_D, on held-out events, of what a path wrote in a round, by what became of "
+            "it: accepted, rejected, or screened_out after the first draw.",
+            buckets=EFFECT_D_BUCKETS,
+        )  # fmt: skip
+        self.round_log_score = Histogram(
+            r, PathOutcomeLabels, "lrgd_round_log_score",
+            "Mean log-score of the same.", buckets=LOG_SCORE_BUCKETS,
+        )  # fmt: skip
+        self.round_texts = Counter(
+            r, PathOutcomeLabels, "lrgd_round_texts_total",
+            "Demonstrations that paths were to write, by what became of them.",
+        )  # fmt: skip
+        self.round_similarity = Histogram(
+            r, PathLabels, "lrgd_round_similarity",
+            "How alike a path's text is to the one it had written before.",
+            buckets=SIMILARITY_BUCKETS,
+        )  # fmt: skip
+        self.collapses = Counter(
+            r, PathLabels, "lrgd_collapses_total", "Rounds after which a path has collapsed."
+        )
+        self.perturbations = Counter(
+            r, PathOutcomeLabels, "lrgd_perturbations_total",
+            "Rounds of collapsed paths: perturbed, or without anything to borrow.",
+        )  # fmt: skip
+        self.memory_size = Histogram(
+            r, NoLabels, "lrgd_memory_size",
+            "Effective demonstrations of a user after a round.", buckets=MEMORY_BUCKETS,
+        )  # fmt: skip
+        self.switches = Counter(
+            r, SwitchLabels, "lrgd_switches_total",
+            "Changes of what is served to a user, by why: round or rollback.",
+        )  # fmt: skip
+        self.automatic_users = Counter(
+            r, OutcomeLabels, "lrgd_automatic_rounds_users_total",
+            "Users for whom a round was asked by itself, by occasion.",
+        )  # fmt: skip
+        self.automatic_refused = Counter(
+            r, NoLabels, "lrgd_automatic_rounds_refused_total",
+            "Users left for later because the day's tokens are spent.",
         )  # fmt: skip
 
         self.llm_calls = Counter(

@@ -65,7 +65,7 @@ def test_a_command_of_the_readme_works_as_pasted(newcomers: Deployment, command:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -75,6 +75,24 @@ def test_a_command_of_the_readme_works_as_pasted(newcomers: Deployment, command:
     if "/recommend" in command:
         assert len(answer["items"]) == 10
         assert answer["source"] == "model"
+
+
+def test_what_the_demonstration_has_learned_is_served(newcomers: Deployment) -> None:
+    """After the commands above."""
+    done = subprocess.run(
+        [".venv/bin/lrgd", "runs", "show", "first", "--json"],
+        cwd=newcomers.data_dir.parent,
+        env=newcomers.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    assert told["detail"]["run"]["users"] == {"done": 3}
+    assert told["figures"]["effect_d"] > told["figures"]["zero_shot_effect_d"]
+    status, answer = newcomers.get("/admin/users/user-0001/demonstrations")
+    assert (status, answer["active"] is not None) == (200, True)
 
 
 def test_the_clone_needs_no_server_of_the_system(newcomers: Deployment) -> None:

@@ -158,8 +158,18 @@ INGEST = [
     ("POST", "/events"), ("GET", "/users/u/events"), ("DELETE", "/events/e"),
     ("POST", "/imports/items"), ("GET", "/imports/progress/x"), ("GET", "/exports/items"),
 ]  # fmt: skip
-RECOMMEND = [("POST", "/recommend")]
-ADMIN = [("GET", "/recommendations/x")]
+RECOMMEND = [("POST", "/recommend"), ("POST", "/recommend/batch"), ("POST", "/rerank")]
+ADMIN = [
+    ("GET", "/recommendations/x"),
+    ("PUT", "/admin/experiments/x"), ("GET", "/admin/experiments"),
+    ("GET", "/admin/experiments/x"), ("POST", "/admin/experiments/x/stop"),
+    ("POST", "/admin/runs"), ("GET", "/admin/runs"), ("GET", "/admin/runs/x"),
+    ("POST", "/admin/runs/x/cancel"), ("POST", "/admin/runs/x/retry"),
+    ("GET", "/admin/users/u/demonstrations"), ("GET", "/admin/users/u/paths"),
+    ("GET", "/admin/users/u/prompt"), ("POST", "/admin/users/u/rollback"),
+    ("GET", "/admin/regularization"), ("PUT", "/admin/regularization"),
+    ("POST", "/admin/regularization/x/compare"), ("POST", "/admin/regularization/x/activate"),
+]  # fmt: skip
 OPEN = [("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")]
 
 

@@ -160,7 +160,12 @@ async def test_without_redis_everyone_passes_and_it_is_counted(
             assert "ratelimit-limit" not in answers[0].headers
             assert "lrgd_rate_limit_unchecked_total 4.0" in (await client.get("/metrics")).text
             own.start()
-            assert (await client.get("/items")).headers["ratelimit-limit"] == "2"
+            limit = None
+            async with asyncio.timeout(5):
+                while limit is None:
+                    await asyncio.sleep(0.02)
+                    limit = (await client.get("/items")).headers.get("ratelimit-limit")
+            assert limit == "2"
 
 
 async def test_a_redis_that_hangs_delays_a_request_by_no_more_than_its_deadline(
@@ -173,9 +178,15 @@ async def test_a_redis_that_hangs_delays_a_request_by_no_more_than_its_deadline(
         proxy.hang()
         began = time.monotonic()
         assert await limiter.admit("ada") is None
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 0.6
+        began = time.monotonic()
+        for _ in range(20):
+            assert await limiter.admit("ada") is None
+        assert time.monotonic() - began < 0.1, "and no more than one of them"
         proxy.recover()
-        assert await limiter.admit("ada") is not None
+        async with asyncio.timeout(5):
+            while await limiter.admit("ada") is None:
+                await asyncio.sleep(0.02)
         await redis.aclose()
 
 

@@ -52,6 +52,7 @@ async def test_a_worker_that_never_beat_or_no_longer_beats_is_named(
         assert status == 503
         assert told["parts"]["worker"] == {
             "ready": False,
+            "needed": True,
             "detail": "no heartbeat has been seen yet",
         }
         await services.redis.set(HEARTBEAT, time.time() - 60)
@@ -141,3 +142,23 @@ async def test_readiness_is_also_a_metric(client: httpx2.AsyncClient) -> None:
     metrics = (await client.get("/metrics")).text
     for part in ("database", "redis", "worker", "llm"):
         assert f'lrgd_part_ready{{part="{part}"}} 1.0' in metrics
+
+
+@on_sqlite
+@pytest.mark.usefixtures("heartbeat")
+async def test_a_model_server_that_is_down_is_named_and_the_gateway_serves_on(
+    opened_client: ClientFactory,
+) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}/v1"
+    async with opened_client(llm_url=nowhere, llm_model="any") as client:
+        status, told = await readiness(client)
+        assert (status, told["status"]) == (200, "degraded")
+        assert told["parts"]["llm"]["ready"] is False
+        assert told["parts"]["llm"]["needed"] is False
+        assert "circuit breaker closed" in told["parts"]["llm"]["detail"]
+        items = [{"item_id": f"i{n}", "title": f"Item {n}"} for n in range(3)]
+        await client.post("/items", json=items)
+        for _ in range(8):
+            await client.post("/recommend", json={})
+        assert "circuit breaker open" in (await readiness(client))[1]["parts"]["llm"]["detail"]
+        assert "lrgd_llm_breaker_state 2.0" in (await client.get("/metrics")).text
