@@ -220,7 +220,7 @@ def optimize(
         vllm=vllm,
         users=users,
         rounds=rounds,
-        alone=2,
+        alone=1,
         measured=8,
         measured_rounds=4,
         cores=cores,

@@ -335,9 +335,8 @@ class Ledger(Runs):
         if run.state != RunState.RUNNING:
             await self._end(session, round_, RoundState(run.state), [])
             return
-        merged = await repository.drop_waiting(round_.user_id)
-        if merged is not None:
-            await repository.move_parts(round_.user_id, before=merged, now=round_.number)
+        await repository.drop_waiting(round_.user_id)
+        await repository.join(round_.user_id, round_.number)
         round_.state, round_.not_before = state, not_before
         round_.lease = round_.lease_until = None
         after_commit(session, lambda: self._metrics.rounds_put_back.add(PutBackLabels(why)))

@@ -163,16 +163,16 @@ class LedgerRepository:
         )
         return (await self.session.scalars(_locking(query, of=RunUser))).all()
 
-    async def move_parts(self, user_id: str, before: int, now: int) -> None:
-        """What had joined one round joins another."""
+    async def join(self, user_id: str, number: int) -> None:
+        """All the user's open parts count this round, those that had joined a later one, too."""
         await self.session.execute(
             update(RunUser)
             .where(
                 RunUser.user_id == user_id,
                 RunUser.state == PartState.OPEN,
-                RunUser.from_round == before,
+                RunUser.from_round > number,
             )
-            .values(from_round=now)
+            .values(from_round=number)
         )
 
     async def runs_of(self, user_id: str) -> set[str]:
@@ -276,12 +276,8 @@ class LedgerRepository:
         query = select(func.count()).select_from(Round).join(Run, Run.run_id == Round.run_id)
         return await self.session.scalar(query.where(_ready(now))) or 0
 
-    async def drop_waiting(self, user_id: str) -> int | None:
-        """Delete the user's waiting round; its number."""
-        found = await self.session.scalars(
-            delete(Round).where(Round.user_id == user_id, IS_WAITING).returning(Round.number)
-        )
-        return found.one_or_none()
+    async def drop_waiting(self, user_id: str) -> None:
+        await self.session.execute(delete(Round).where(Round.user_id == user_id, IS_WAITING))
 
     async def end_waiting(
         self, run_id: str, user_ids: Collection[str], state: RoundState, now: datetime

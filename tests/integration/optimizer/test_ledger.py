@@ -338,6 +338,24 @@ async def test_a_round_put_back_takes_in_the_one_that_was_asked_for_meanwhile(
     assert {run.state for run in books.runs.values()} == {RunState.DONE}
 
 
+async def test_a_round_put_back_takes_in_whoever_waited_for_a_later_one(shop: Shop) -> None:
+    """Also one whose own waiting round went with another run."""
+    await start(shop, "first", "ada")
+    one = await claim_one(shop)
+    await start(shop, "second", "ada")
+    await start(shop, "third", "ada")
+    await shop.ledger.cancel("second")
+    await shop.ledger.park(one, "the model is down")
+    books = await shop.expect_in_order()
+    assert books.states("ada") == [
+        (1, "first", RoundState.PARKED),
+        (2, "second", RoundState.CANCELLED),
+    ]
+    shop.clock.forward(2 * PARK)
+    await shop.finish(await claim_one(shop))
+    assert (await shop.expect_in_order()).runs["third"].state == RunState.DONE
+
+
 async def test_a_failure_is_of_the_run_whose_settings_failed(shop: Shop) -> None:
     await start(shop, "first", "ada")
     await start(shop, "second", "ada")
