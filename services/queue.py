@@ -23,6 +23,7 @@ class Job(StrEnum):
     REFRESH_COVISITATION = "refresh_covisitation"
     FORGET_REPLIES = "forget_replies"
     ADVANCE_ROUNDS = "advance_rounds"
+    SWEEP_LEDGER = "sweep_ledger"
     CONSIDER_ROUNDS = "consider_rounds"
     NIGHTLY_ROUNDS = "nightly_rounds"
     MARK_STALE = "mark_stale"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from billiard import pool
 from celery.beat import Service
 from celery.signals import beat_init, setup_logging
 
@@ -18,6 +19,11 @@ from worker.process import follow_celery
 
 # On one machine the gateway comes first: rounds wait for people, not the other way round.
 NICENESS = 10
+
+
+# A child that ends waits until its parent has read its last result: half a minute, where a parent
+# that ends as well has stopped reading. Nobody needs the result, and every job may be done twice.
+pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 10  # times a tenth of a second
 
 
 def serve_worker(settings: Settings, *, with_beat: bool) -> None:

@@ -73,6 +73,13 @@ async def advance_rounds(services: Services) -> None:
         await services.queue.put(Job.ADVANCE_ROUNDS)
 
 
+async def sweep_ledger(services: Services) -> None:
+    """What a worker that died, or a command that was broken off, has left undone."""
+    if await services.ledger.sweep():
+        await services.queue.put(Job.ADVANCE_ROUNDS)
+    await services.ledger.backlog()
+
+
 async def consider_rounds(services: Services) -> None:
     await services.automatic.consider()
 
@@ -97,6 +104,7 @@ WORK: dict[Job, Callable[[Services], Awaitable[None]]] = {
     Job.REFRESH_COVISITATION: refresh_covisitation,
     Job.FORGET_REPLIES: forget_replies,
     Job.ADVANCE_ROUNDS: advance_rounds,
+    Job.SWEEP_LEDGER: sweep_ledger,
     Job.CONSIDER_ROUNDS: consider_rounds,
     Job.NIGHTLY_ROUNDS: nightly_rounds,
     Job.MARK_STALE: mark_stale,

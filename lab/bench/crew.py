@@ -95,7 +95,9 @@ class StockedShop:
         engine first is asked before the clock runs."""
         self.postgres.create_database(name, SHOP)
         url = self.postgres.url(name)
-        warmers, timed = self.users[: 2 * len(engines)], self.users[2 * len(engines) :][:users]
+        # As many as all take up at once: fewer would be taken by one worker alone.
+        most = at_once * len(engines)
+        warmers, timed = self.users[:most], self.users[most:][:users]
         if len(timed) < users:
             raise BenchFailed(
                 f"the sample shop has {len(self.users)} users: time fewer than {users}"
@@ -111,7 +113,7 @@ class StockedShop:
             client.flushall()
         async with open_services(settings, Metrics()) as services:
             with _crew(self.folder / name, shared, engines) as crew:
-                few = plan.model_copy(update={"held_out": 1, "draws": 1})
+                few = plan.model_copy(update={"paths": 1, "held_out": 1, "draws": 1})
                 await _run(services, "warm", warmers, rounds=1, plan=few, workers=len(crew))
                 clock_starts()
                 before = _cpu(crew)

@@ -40,6 +40,7 @@ class EngineName(StrEnum):
 LATENCY = LatencyModel(
     fixed_seconds=0.02, prompt_token_seconds=0.0015, completion_token_seconds=0.03, slots=16
 )
+QUICKER = 4  # in a first look; what processors do then weighs more
 AT_ONCE = 8
 CREWS = (1, 2, 4)
 EMBEDDED_AT_ONCE = 2
@@ -59,10 +60,17 @@ class Plan:
     measured_rounds: int
     cores: int
     learning: RunPlan
+    latency: LatencyModel = LATENCY
 
     def quick(self) -> Plan:
         """A first look: shorter rounds, and fewer."""
         shorter = self.learning.model_copy(update={"paths": 2, "draws": 2})
+        faster = LatencyModel(
+            LATENCY.fixed_seconds / QUICKER,
+            LATENCY.prompt_token_seconds / QUICKER,
+            LATENCY.completion_token_seconds / QUICKER,
+            LATENCY.slots,
+        )
         return replace(
             self,
             users=min(self.users, AT_ONCE),
@@ -71,6 +79,7 @@ class Plan:
             measured=2,
             measured_rounds=2,
             learning=shorter,
+            latency=faster,
         )
 
     @property
@@ -134,7 +143,7 @@ class _Measured:
                 f"crew_{workers}",
                 workers,
                 at_once=AT_ONCE,
-                slots=LATENCY.slots,
+                slots=plan.latency.slots,
                 users=plan.users * workers,
                 rounds=plan.rounds,
             )
@@ -179,7 +188,10 @@ class _Measured:
     def _described(self) -> dict[str, Any]:
         if self._plan.engine is EngineName.VLLM:
             return {"what": "lrgd-mini on one vLLM that all workers share", "flags": dict(FLAGS)}
-        return {"what": "scripted, one for each worker, prefix cache on", **asdict(LATENCY)}
+        return {
+            "what": "scripted, one for each worker, prefix cache on",
+            **asdict(self._plan.latency),
+        }
 
     def _worked(
         self, name: str, workers: int, *, at_once: int, slots: int, users: int, rounds: int
@@ -228,7 +240,7 @@ def _engines(plan: Plan, folder: Path, name: str, workers: int, slots: int) -> I
             )
             yield _Engines([{"llm_url": server.url, "llm_model": server.model}] * workers)
             return
-        latency = replace(LATENCY, slots=slots)
+        latency = replace(plan.latency, slots=slots)
         scripted = [
             stack.enter_context(PrivateScripted(latency, folder, name=f"{name}-engine-{number}"))
             for number in range(workers)

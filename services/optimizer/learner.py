@@ -7,7 +7,7 @@ import contextlib
 import time
 
 from services.errors import LrgdError, PublicError
-from services.llm.errors import MalformedAnswer, ModelError
+from services.llm.errors import MalformedAnswer, ModelError, ModelTimeout
 from services.observability.logging import get_logger
 from services.observability.metrics import Metrics, SwitchLabels
 from services.optimizer.ledger import (
@@ -93,7 +93,7 @@ class Learner:
             raise
         except asyncio.CancelledError:
             with contextlib.suppress(LeaseLost, PublicError):
-                await self._ledger.fail(claimed, "the worker was stopped")
+                await self._ledger.park(claimed, "the worker was stopped", asked=True)
             raise
         except Exception as error:
             log.exception("round_failed", round=claimed.round_id)
@@ -125,7 +125,8 @@ class Learner:
     async def _without_model(self, claimed: Claimed, error: ModelError) -> None:
         reason = f"{error.outcome}: {error}"
         if error.passing:
-            await self._ledger.park(claimed, reason)
+            asked = isinstance(error, ModelTimeout)
+            await self._ledger.park(claimed, reason, asked=asked)
         else:
             # Garbage may be another answer next time; a refusal stays one.
             final = not isinstance(error, MalformedAnswer)

@@ -208,15 +208,19 @@ class Ledger(Runs):
         with a round of their own. Else it waits to be tried again."""
         await self._fail(claimed.round_id, claimed.lease, reason, final=final, claimed=claimed)
 
-    async def park(self, claimed: Claimed, reason: str) -> None:
-        """Nobody's fault, so the attempt is not counted; nor are the calls, they were not made."""
+    async def park(self, claimed: Claimed, reason: str, *, asked: bool = False) -> None:
+        """Nobody's fault, so the attempt is not counted; nor are the calls, which were not made.
+        `asked`: they may have been, and what came of them nobody will know."""
 
         async def work(session: AsyncSession) -> None:
             round_ = await self._held(session, claimed.round_id, claimed.lease)
             round_.reason = reason
             repository = LedgerRepository(session)
             await repository.lock_users([round_.user_id])
-            for run in await repository.locked_runs([round_.run_id]):
+            runs = await repository.locked_runs([round_.run_id])
+            if asked:
+                self._lose_calls(session, round_, runs)
+            for run in runs:
                 _release(run, round_)
             self._clock(round_, claimed)
             await self._put_back(session, round_, RoundState.PARKED, self._later(), "parked")

@@ -139,8 +139,7 @@ class _Present:
         return await self._present.neighborhoods(self._session, seeds)
 
     async def crowd(self) -> Crowd:
-        popular = {item.item_id: item.users for item in self._now.popular}
-        return Crowd(popular, await self._present.takings(self._session))
+        return Crowd(self._now.users, await self._present.takings(self._session))
 
     def users(self) -> UsersOfItem:
         return users_counted()

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -33,9 +33,10 @@ class PopularItem:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """`items_epoch` None: nobody can say whether items have changed."""
+    """Users by item, the most popular first. `items_epoch` None: nobody can say whether items
+    have changed."""
 
-    popular: Sequence[PopularItem]
+    users: Mapping[str, int]
     items_epoch: str | None
 
 
@@ -47,17 +48,22 @@ class Popularity:
         self._own: tuple[float, Sequence[PopularItem]] = (0.0, ())
         self._counting = asyncio.Lock()
         self._read: tuple[str | None, Sequence[PopularItem]] = (None, ())
+        self._users: tuple[Sequence[PopularItem], Mapping[str, int]] = ((), {})
         self.at_hand: Sequence[PopularItem] = ()
         """What this process saw last, however long ago: for those who can ask nobody."""
 
     async def top(self) -> Sequence[PopularItem]:
-        return (await self.now()).popular
+        stored, _ = await self._stored()
+        self.at_hand = await self._own_count() if stored is None else stored
+        return self.at_hand
 
     async def now(self) -> Now:
         """The list, and the epoch of the items: one look at Redis for both."""
         stored, epoch = await self._stored()
         self.at_hand = await self._own_count() if stored is None else stored
-        return Now(self.at_hand, epoch)
+        if self._users[0] is not self.at_hand:
+            self._users = (self.at_hand, {item.item_id: item.users for item in self.at_hand})
+        return Now(self._users[1], epoch)
 
     async def kept(self) -> Sequence[PopularItem]:
         """Without the database: the list of Redis, or what is at hand."""

@@ -4,10 +4,12 @@ the catalog; now, or as of a moment and without events that an evaluation holds 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+import heapq
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import islice
 
 from services.catalog.inputs import FURTHEST_FUTURE
 from services.catalog.positives import PositiveEvents
@@ -77,16 +79,17 @@ class Retrieval:
             scores = await _scores(evidence, taken)
             crowd = await evidence.crowd()
             seen = set(taken) if exclude_seen else set()
-            pool = [item for item in _pool(scores, crowd) if item not in seen]
+            pool = (item for item in _pool(scores, crowd) if item not in seen)
             chosen: list[Candidate] = []
-            for start in range(0, len(pool), SLACK * limit):
-                part = pool[start : start + SLACK * limit]
+            looked_at = set(seen)
+            while part := list(islice(pool, SLACK * limit)):
+                looked_at.update(part)
                 shown = await evidence.shown(repository, part, categories)
                 chosen += _best(shown.values(), scores, crowd)[: limit - len(chosen)]
                 if len(chosen) == limit:
                     return chosen
             more = await repository.more_shown(
-                seen.union(pool), categories, evidence.users(), limit - len(chosen)
+                looked_at, categories, evidence.users(), limit - len(chosen)
             )
             # Among these, too, may be some that were taken since the popular were counted.
             return _in_order([*chosen, *_best(more, scores, crowd)])
@@ -144,13 +147,20 @@ async def _scores(evidence: Evidence, taken: Sequence[str]) -> dict[str, float]:
     return covisit_scores(seeds, await evidence.neighborhoods(seeds)) if seeds else {}
 
 
-def _pool(scores: Mapping[str, float], crowd: Crowd) -> list[str]:
-    """All that co-visits or popularity speak for, nearly in their final order."""
-    strengths = {
-        item_id: strength(scores.get(item_id, 0.0), crowd.popular.get(item_id, 0), crowd.takings)
-        for item_id in (*scores, *crowd.popular)
-    }
-    return sorted(strengths, key=lambda item_id: (-strengths[item_id], item_id))
+def _pool(scores: Mapping[str, float], crowd: Crowd) -> Iterator[str]:
+    """All that co-visits or popularity speak for, nearly in their final order. The popular come in
+    theirs already, so no more of them are looked at than are taken."""
+    popular, takings = crowd.popular, crowd.takings
+    near = sorted(
+        (-strength(score, popular.get(item_id, 0), takings), item_id)
+        for item_id, score in scores.items()
+    )
+    rest = (
+        (-strength(0.0, users, takings), item_id)
+        for item_id, users in popular.items()
+        if item_id not in scores
+    )
+    return (item_id for _, item_id in heapq.merge(near, rest))
 
 
 def _best(
