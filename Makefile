@@ -28,7 +28,7 @@ test-lab: setup-dev setup-lab ## Run the tests that need torch
 	@$(BIN)/python -m pytest tests/lab
 
 faults: setup-dev ## Run the long fault tier
-	@$(BIN)/python -m pytest tests/faults
+	@$(BIN)/python -m pytest -m long --ignore tests/lab
 
 check: setup-dev ## Check format, lint, types, import directions, dead code and secrets
 	@$(BIN)/ruff format --check .

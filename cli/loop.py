@@ -29,6 +29,10 @@ def loop(
         CandidatesFrom,
         typer.Option(help="Held-out and test events are told from these."),
     ] = CandidatesFrom.RETRIEVAL,
+    held_out: Annotated[
+        int, typer.Option(min=1, help="w: newest positives that judge, at most.")
+    ] = 3,
+    draws: Annotated[int, typer.Option(min=1, help="K: candidate sets for each.")] = 4,
     engine: Annotated[
         str, typer.Option(help="`onnx`, a folder of a model, or a server's URL.")
     ] = EMBEDDED,
@@ -61,6 +65,8 @@ def loop(
         seeds=3 if full else seeds,
         arms=tuple(arm) if arm else tuple(ArmName),
         candidates=candidates,
+        held_out=held_out,
+        draws=draws,
         engine=EngineChoice(engine, model),
         processes=processes,
     )

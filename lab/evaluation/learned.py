@@ -50,13 +50,13 @@ class FileCandidates:
         self._by_user = {one.user_id: one.candidates for one in valid.questions}
         self._targets = valid.targets
         self._histories = {one.user_id: frozenset(one.history) for one in valid.questions}
-        negatives = (
+        # Each as often as it was drawn, so that popular ones stay likely.
+        self._negatives = sorted(
             item
             for one in valid.questions
             for item in one.candidates
             if item != valid.targets[one.user_id]
         )
-        self._negatives = list(negatives)
 
     async def pool(
         self,
@@ -72,13 +72,10 @@ class FileCandidates:
             )
         own = [item for item in self._by_user[user_id] if item != held_out.item_id]
         known = {*own, held_out.item_id, *self._histories[user_id]}
+        others = [item for item in self._negatives if item not in known]
         rng = chance(0, user_id, 0, 0, "others' candidates")
-        more: list[str] = []
-        while len(own) + len(more) < limit and len(more) < len(self._negatives):
-            item = rng.choice(self._negatives)
-            if item not in known:
-                known.add(item)
-                more.append(item)
+        rng.shuffle(others)
+        more = list(dict.fromkeys(others))[: limit - len(own)]
         return CandidatePool((*own, *more), (0.0,) * (len(own) + len(more)))
 
 

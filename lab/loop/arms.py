@@ -8,9 +8,9 @@ from services.optimizer.plan import Plan
 
 
 # Without an entry, an arm learns nothing: `generated` takes the first text of `pdo3`, unselected.
-def learning_arms(rounds: int, seed: int) -> dict[ArmName, Learning]:
+def learning_arms(plan: Plan, rounds: int) -> dict[ArmName, Learning]:
     paths = 3
-    three = Plan(paths=paths, seed=seed)
+    three = plan.model_copy(update={"paths": paths})
     independent = three.model_copy(
         update={"paths": paths * rounds, "perturbed": False, "remembered": False}
     )

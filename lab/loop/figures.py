@@ -163,7 +163,7 @@ def _within_user(users: ByUser, detail: dict[str, Any]) -> Figures:
 
 def _costs(loop: Loop, arm: ArmName) -> Figures:
     """Per user, from the ledgers; and how alike consecutive texts of a path were."""
-    if arm not in learning_arms(loop.rounds, 0):
+    if arm not in learning_arms(loop.plan(0), loop.rounds):
         return {}
     rounds = list(_rounds(loop, arm))
     if not rounds:

@@ -14,6 +14,7 @@ from pathlib import Path
 from lab.engines import EngineChoice
 from lab.loop.names import ArmName, CandidatesFrom
 from lab.loop.population import write_population
+from services.optimizer.plan import Plan
 
 Tell = Callable[[str, int, int], None]  # what, how much is done, of how much
 
@@ -28,12 +29,18 @@ class Loop:
     seeds: int = 1
     arms: tuple[ArmName, ...] = tuple(ArmName)
     candidates: CandidatesFrom = CandidatesFrom.RETRIEVAL
+    held_out: int = 3
+    draws: int = 4
     engine: EngineChoice = field(default_factory=EngineChoice)
     processes: int = 2
 
     @property
     def folder(self) -> Path:
-        return self.out / f"{self.candidates}-{self.users}"
+        return self.out / f"{self.candidates}-{self.users}-{self.held_out}x{self.draws}"
+
+    def plan(self, seed: int) -> Plan:
+        """Of all learning arms, but for what tells them apart."""
+        return Plan(held_out=self.held_out, draws=self.draws, seed=seed)
 
     @property
     def base(self) -> Path:

@@ -49,7 +49,7 @@ async def _work_on(loop: Loop, shard: int) -> None:
             results = _Results(loop.results(seed, shard), loop.progress(shard))
             share = _Share(loop, model, questions, results)
             await share.test_bare()
-            for arm, learning in learning_arms(loop.rounds, seed).items():
+            for arm, learning in learning_arms(loop.plan(seed), loop.rounds).items():
                 if arm not in loop.arms:
                     continue
                 database = loop.database(arm, seed, shard)

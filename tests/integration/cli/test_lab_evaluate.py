@@ -80,6 +80,25 @@ def test_the_embedded_model_ranks_in_every_mode(evaluating: Evaluating, mode: st
     assert sum(told["detail"]["readings"].values()) == (3 if mode == "generate" else 0)
 
 
+@pytest.mark.parametrize("method", ["generated", "best_of_n", "lrgd", "lrgd_fused"])
+def test_what_learns_learns_on_validation_targets_and_then_ranks(
+    evaluating: Evaluating, method: str
+) -> None:
+    told = evaluating.json(method, "--users", "2")
+    assert told["figures"]["users"] == 2
+    assert told["figures"]["degraded"] == 0
+    assert (told["detail"]["fitted_lambda"] is None) == (method != "lrgd_fused")
+    assert evaluating.json(method, "--users", "2")["figures"] == told["figures"]
+
+
+def test_who_cannot_learn_without_a_validation_file_says_so(shop: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "some.jsonl"
+    alone.write_bytes(shop.read_bytes())
+    done = Evaluating(alone, tmp_path)("lrgd", "--data", str(shop.parent))
+    assert done.code == 2
+    assert "--valid" in done.said
+
+
 def test_people_get_rows_to_compare_with_and_buckets_by_history(evaluating: Evaluating) -> None:
     done = evaluating("zero_shot", "--users", "4", "--lambda", "0.5")
     assert done.code == 0, done.said

@@ -31,6 +31,7 @@ def bench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)  # a dozen processes start one after another, and others share the machine
 def test_it_prints_one_object_with_the_promised_figures_and_leaves_nothing_behind(
     tmp_path: Path,
