@@ -95,14 +95,15 @@ def _share_served(users: ByUser) -> float:
 
 
 def _comparisons(by_arm: Mapping[ArmName, ByUser]) -> tuple[Figures, list[dict[str, Any]]]:
-    mine = _per_user(by_arm[ArmName.PDO3], _ndcg10)
     figures: Figures = {}
     table = []
     for name in COMPARED:
-        users = by_arm.get(ArmName(name))
-        if not users:
+        users, ours = by_arm.get(ArmName(name), {}), by_arm[ArmName.PDO3]
+        both = [user for user in ours if user in users]
+        if not both:
             continue
-        theirs = _per_user(users, _ndcg10)
+        mine = _per_user({user: ours[user] for user in both}, _ndcg10)
+        theirs = _per_user({user: users[user] for user in both}, _ndcg10)
         found = paired_bootstrap(mine, theirs)
         figures[f"p.pdo3_vs_{name}"] = found.p
         figures[f"ratio.pdo3_over_{name}"] = _mean(mine) / _mean(theirs)
@@ -126,6 +127,8 @@ def _harm(by_arm: Mapping[ArmName, ByUser]) -> Figures:
         return {}
     harmed = []
     for user, tested in by_arm[ArmName.PDO3].items():
+        if user not in bare:
+            continue
         differences = [
             mine - theirs
             for one, other in zip(tested, _as_many(bare[user], len(tested)), strict=True)

@@ -6,7 +6,6 @@ It changes rarely, because what was learned under one text is worth less under a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.errors import Conflict, InvalidRequest, NotFound, PublicError
+from services.errors import Conflict, InvalidRequest, NotFound
 from services.observability.logging import get_logger
 from services.optimizer.models import RegularizationText
 from services.optimizer.regularizations_repository import RegularizationsRepository
@@ -25,6 +24,7 @@ from services.prompts import DEFAULT_REGULARIZATION, Regularization
 from services.queue import Job, Queue
 from services.recommendations.intervals import student
 from services.storage.database import Database
+from services.storage.unbroken import Unbroken
 
 KEPT_SECONDS = 2.0
 # A request does not wait longer for a database that does not answer: what was known goes on.
@@ -55,12 +55,14 @@ class RegularizationInForce:
         self._known = DEFAULT_REGULARIZATION
         self._read_at = -math.inf
         self._reading: asyncio.Task[Regularization] | None = None
+        self._unbroken = Unbroken()
 
     async def at_hand(self) -> Regularization:
         """For those who cannot wait: as it was a few seconds ago."""
         if time.monotonic() - self._read_at > KEPT_SECONDS:
             if self._reading is None:
-                self._reading = asyncio.create_task(self._read(), name="regularization")
+                reading = self._unbroken.run(self._read())
+                self._reading = asyncio.create_task(reading, name="regularization")
                 self._reading.add_done_callback(self._done)
             await asyncio.wait({self._reading}, timeout=WAITS_SECONDS)
         return self._known
@@ -70,10 +72,7 @@ class RegularizationInForce:
         return await self._read()
 
     async def aclose(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError, PublicError):
-                await self._reading
+        await self._unbroken.aclose()
 
     async def _read(self) -> Regularization:
         async with self._database.reading() as session:

@@ -25,6 +25,7 @@ from services.recommendations.experiments_repository import ExperimentsRepositor
 from services.recommendations.models import StoredExperiment
 from services.recommendations.wanted import Wanted
 from services.storage.database import Database
+from services.storage.unbroken import Unbroken
 
 # How long another process goes on as before after a start or a stop.
 REFRESH_SECONDS = 5.0
@@ -47,6 +48,7 @@ class Experiments:
         self._model = model
         self._running: Experiment | None = None
         self._following: asyncio.Task[None] | None = None
+        self._unbroken = Unbroken()
 
     # --- while recommending -------------------------------------------------------------------
 
@@ -69,6 +71,7 @@ class Experiments:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._following
+        await self._unbroken.aclose()
 
     async def refresh(self) -> None:
         """Where the database is down, what was known last stays in force."""
@@ -81,7 +84,7 @@ class Experiments:
 
     async def _follow(self) -> None:
         while True:
-            await self.refresh()
+            await self._unbroken.run(self.refresh())
             await asyncio.sleep(REFRESH_SECONDS)
 
     # --- by an operator -----------------------------------------------------------------------

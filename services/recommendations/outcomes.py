@@ -20,6 +20,7 @@ from services.recommendations.arms import NO_ARM
 from services.recommendations.experiment_report import DEFAULT_K
 from services.recommendations.experiments_repository import ExperimentsRepository
 from services.storage.database import Database
+from services.storage.unbroken import Unbroken
 
 SETTLED_SECONDS = 1.0
 MOST_WAITING = 10_000
@@ -39,6 +40,7 @@ class Outcomes:
         self._waiting: list[ListAnswer] = []
         self._wake = asyncio.Event()
         self._counter: asyncio.Task[None] | None = None
+        self._unbroken = Unbroken()
 
     def came(self, answers: Iterable[ListAnswer]) -> None:
         """After the commit of positive events that name lists."""
@@ -56,6 +58,7 @@ class Outcomes:
             self._counter.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._counter
+        await self._unbroken.aclose()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(AT_THE_END_SECONDS):
                 while self._waiting:
@@ -67,7 +70,7 @@ class Outcomes:
             self._wake.clear()
             await asyncio.sleep(SETTLED_SECONDS)
             while self._waiting:
-                await self._count_some()
+                await self._unbroken.run(self._count_some())
 
     async def _count_some(self) -> None:
         """An event counts if it is the first one that answers its list."""

@@ -23,6 +23,7 @@ from services.recommendations.models import StoredReply
 from services.recommendations.repository import RecommendationsRepository
 from services.recommendations.wanted import Recommendation
 from services.storage.database import Database
+from services.storage.unbroken import Unbroken
 
 MOST_WAITING = 2000
 MOST_AT_ONCE = 200
@@ -43,6 +44,7 @@ class Replies:
         self._waiting: list[dict[str, Any]] = []
         self._wake = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
+        self._unbroken = Unbroken()
 
     def keep(self, user_id: str | None, given: Recommendation, prompt: Prompt | None) -> None:
         """Of an experiment every list is kept, or its figures would be of a sample; the prompt only
@@ -84,6 +86,7 @@ class Replies:
             self._writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._writer
+        await self._unbroken.aclose()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(AT_THE_END_SECONDS):
                 while self._waiting:
@@ -95,7 +98,7 @@ class Replies:
             await asyncio.sleep(GATHERED_SECONDS)
             self._wake.clear()
             while self._waiting:
-                await self._write_some()
+                await self._unbroken.run(self._write_some())
 
     async def _write_some(self) -> None:
         some, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]

@@ -51,6 +51,7 @@ class SparingPool(ConnectionPool):
     """
 
     _asking: asyncio.Task[None] | None = None
+    _closed = False
 
     async def get_connection(self, *_command: Any, **_options: Any) -> AbstractConnection:
         if self._asking is not None:
@@ -66,6 +67,8 @@ class SparingPool(ConnectionPool):
             self._leave_alone()
 
     async def aclose(self) -> None:
+        # Who is cut off by this did not wait in vain.
+        self._closed = True
         if self._asking is not None:
             self._asking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -80,13 +83,13 @@ class SparingPool(ConnectionPool):
             await connection.send_command("PING")
             await connection.read_response()
         finally:
-            await connection.disconnect(nowait=True)
+            await connection.disconnect()
         if self._asking is not None and self._asking is not asyncio.current_task():
             self._asking.cancel()
         self._asking = None
 
     def _leave_alone(self) -> None:
-        if self._asking is None:
+        if self._asking is None and not self._closed:
             self._asking = asyncio.create_task(self._ask_until_it_answers(), name="redis")
 
     async def _ask_until_it_answers(self) -> None:

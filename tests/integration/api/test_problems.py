@@ -208,7 +208,6 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("GET /users", {}),
     ("GET /users/u/events", {}),
     ("POST /events", {"json": {"user_id": "u", "item_id": "i", "type": "purchase"}}),
-    ("POST /recommend", {"json": {"user_id": "u"}}),
     ("GET /exports/events", {}),
     ("GET /imports/progress/x", {}),
     (

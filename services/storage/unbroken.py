@@ -1,0 +1,41 @@
+"""Calls of the database that come to their end though whoever waits for them is cancelled.
+
+A connection that is broken off in the middle of a call still answers, to an event loop that may be
+gone by then. So what runs in the background is stopped between its calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+AT_MOST_SECONDS = 5.0
+
+Result = TypeVar("Result")
+
+
+class Unbroken:
+    """Made inside the event loop that uses it; `aclose` waits for what is under way."""
+
+    def __init__(self) -> None:
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def aclose(self) -> None:
+        if not self._under_way:
+            return
+        _, late = await asyncio.wait(set(self._under_way), timeout=AT_MOST_SECONDS)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # for whoever waited; where nobody does, it matters to nobody
