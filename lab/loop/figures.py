@@ -183,8 +183,8 @@ def _costs(loop: Loop, arm: ArmName) -> Figures:
             refused += len(path.get("refusals", ()))
     sums = np.array([row[2:7] for row in rounds], dtype=float).sum(axis=0)
     calls, prompt, cached, completion, seconds = sums
-    return {
-        "similarity": _mean(similar),
+    # Paths of one round have no text before theirs.
+    return ({"similarity": _mean(similar)} if similar else {}) | {
         "tokens": (prompt + completion) / users,
         "uncached_prompt_tokens": (prompt - cached) / users,
         "completion_tokens": completion / users,
