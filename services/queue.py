@@ -57,6 +57,9 @@ class Queue:
         self, celery: Celery, redis: Redis, metrics: Metrics, *, timeout_seconds: float
     ) -> None:
         self._celery = celery
+        # Celery makes its pool at the first message; two threads that send at once would make two
+        # of them and lose the connections of one.
+        celery.producer_pool  # noqa: B018
         self._redis = redis
         self._metrics = metrics
         self._timeout = timeout_seconds

@@ -86,7 +86,8 @@ class Deployment:
             with urllib.request.urlopen(self.url + path, timeout=5) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
+            with error:
+                return error.code, json.load(error)
         except OSError:
             return 0, None
 
