@@ -27,7 +27,9 @@ from api.routes import (
     transfers,
 )
 from services.bootstrap import open_services
+from services.observability import slo
 from services.observability.metrics import Metrics
+from services.observability.tracing import configure_tracing
 from services.settings import Settings
 
 DESCRIPTION = "A recommendation backend in which a frozen LLM ranks, and demonstrations learn."
@@ -36,10 +38,15 @@ DESCRIPTION = "A recommendation backend in which a frozen LLM ranks, and demonst
 def create_app(settings: Settings) -> FastAPI:
     """An app that opens its services when it starts and closes them when it has drained."""
     metrics = Metrics()
+    slo.declare(metrics, settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, metrics) as services:
+        async with contextlib.AsyncExitStack() as stack:
+            end_tracing = configure_tracing(settings, "gateway")
+            # It waits for the collector, which need not answer.
+            stack.push_async_callback(asyncio.to_thread, end_tracing)
+            services = await stack.enter_async_context(open_services(settings, metrics))
             app.state.services = services
             services.experiments.follow()
             preparing = asyncio.create_task(services.recommender.prepare(), name="prepare")
@@ -72,7 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["authorization", "content-type", "x-request-id"],
             expose_headers=["x-request-id"],
         )
-    app.add_middleware(Observed, metrics=metrics)
+    app.add_middleware(Observed, metrics=metrics, in_time_seconds=settings.slo_latency_ms / 1000)
     return app
 
 

@@ -6,9 +6,11 @@ import contextlib
 import re
 import time
 import uuid
+from contextlib import AbstractContextManager
 from urllib.parse import unquote
 
 import structlog
+from opentelemetry.trace import INVALID_SPAN, Span
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,12 +18,16 @@ from api.problems import problem, unexpected
 from services.errors import TooLarge
 from services.observability.logging import get_logger
 from services.observability.metrics import Metrics, NoLabels, ResponseLabels, RouteLabels
+from services.observability.slo import Slo, count
+from services.observability.tracing import SpanKind, span
 
 REQUEST_ID = "x-request-id"
 ACCEPTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # Probes and scrapes come every few seconds and would drown what matters.
 QUIET_ROUTES = {"/healthz", "/readyz", "/metrics"}
+# Where somebody waits for one list.
+LISTS = {"/recommend", "/rerank"}
 
 CLIENT_HUNG_UP = 499  # nobody reads it: it is for the log and the metrics
 # Stands for a slash in an id until a route has matched. Half a surrogate pair, so no id has one.
@@ -33,9 +39,10 @@ log = get_logger(__name__)
 class Observed:
     """Outermost: gives the request its id, and says what became of it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, in_time_seconds: float) -> None:
         self.app = app
         self.metrics = metrics
+        self.in_time_seconds = in_time_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,7 +68,12 @@ class Observed:
         began = time.perf_counter()
         self.metrics.http_in_flight.add(NoLabels(), 1)
         try:
-            await self.app(scope, receive, send_with_id)
+            with self._span(scope) as told:
+                await self.app(scope, receive, send_with_id)
+                told.update_name(f"{_method(scope)} {_route(scope)}")
+                told.set_attributes(
+                    {"http.route": _route(scope), "http.response.status_code": status}
+                )
         except ClientDisconnect:
             status = CLIENT_HUNG_UP
         except Exception:
@@ -76,14 +88,28 @@ class Observed:
             structlog.contextvars.unbind_contextvars("request_id")
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        route = getattr(scope.get("route"), "path", "none")
+        method, route = _method(scope), _route(scope)
         self.metrics.http_requests.add(ResponseLabels(method, route, str(status)))
         self.metrics.http_seconds.observe(RouteLabels(method, route), seconds)
         if route not in QUIET_ROUTES:
+            count(self.metrics, Slo.AVAILABILITY, met=status < 500)
+            if route in LISTS and status == 200:
+                count(self.metrics, Slo.LATENCY, met=seconds <= self.in_time_seconds)
             log.info(
                 "request", method=method, route=route, status=status, ms=round(seconds * 1000, 2)
             )
+
+    def _span(self, scope: Scope) -> AbstractContextManager[Span]:
+        """The caller's trace goes on. Before a route has matched, nobody knows its name."""
+        if scope["path"] in QUIET_ROUTES:
+            return contextlib.nullcontext(INVALID_SPAN)
+        sent = {
+            name: value.decode("latin-1")
+            for name in ("traceparent", "tracestate")
+            if (value := dict(scope["headers"]).get(name.encode())) is not None
+        }
+        about = {"http.request.method": _method(scope), "request_id": scope["request_id"]}
+        return span(_method(scope), kind=SpanKind.SERVER, follows=sent, attributes=about)
 
 
 class _BodyTooLarge(Exception):
@@ -145,6 +171,16 @@ class BodyLimit:
             f"a body may have {self.max_bytes} bytes (LRGD_MAX_BODY_BYTES): "
             f"send fewer rows, or stream JSONL to {self.streams}"
         )
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in METHODS else "other"
+
+
+def _route(scope: Scope) -> str:
+    """With the names of what varies in it, and not their values."""
+    path: str = getattr(scope.get("route"), "path", "none")
+    return path
 
 
 def _path_with_whole_ids(scope: Scope) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+import structlog
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from services.bootstrap import Services, open_services
 from services.observability.logging import configure_logging, get_logger
 from services.observability.metrics import JobLabels, JobOutcomeLabels, Metrics
+from services.observability.tracing import SpanKind, configure_tracing, span
 from services.queue import Job
 from services.settings import load_settings
 
@@ -33,6 +35,7 @@ class Child:
         configure_logging(settings, "worker")
         runner = asyncio.Runner()
         stack = contextlib.AsyncExitStack()
+        stack.callback(configure_tracing(settings, "worker"))
         services = runner.run(stack.enter_async_context(open_services(settings, Metrics())))
         return cls(runner, stack, services)
 
@@ -60,19 +63,32 @@ def follow_celery() -> None:
     worker_process_shutdown.connect(_stop, weak=False)
 
 
-def run(job: Job, work: Callable[[Services], Awaitable[None]]) -> None:
+def run(job: Job, work: Callable[[Services], Awaitable[None]], origin: Mapping[str, str]) -> None:
     """Run one job to its end in this child, counted whatever its outcome."""
     (child,) = _children
     services = child.services
     began = time.perf_counter()
     outcome = "failed"
     try:
-        child.runner.run(_awaited(work, services))
+        child.runner.run(_awaited(job, work, services, origin))
         outcome = "done"
     finally:
         services.metrics.jobs.add(JobOutcomeLabels(job, outcome))
         services.metrics.job_seconds.observe(JobLabels(job), time.perf_counter() - began)
 
 
-async def _awaited(work: Callable[[Services], Awaitable[None]], services: Services) -> None:
-    await work(services)
+async def _awaited(
+    job: Job,
+    work: Callable[[Services], Awaitable[None]],
+    services: Services,
+    origin: Mapping[str, str],
+) -> None:
+    """What it logs and asks for bears the id of the request that it goes back to, if to one."""
+    known = {"request_id": origin["request_id"]} if "request_id" in origin else {}
+    # Heartbeats and the like come from nobody, every few seconds: they would drown what matters.
+    traced = span(f"job {job.value}", kind=SpanKind.CONSUMER, follows=origin, attributes=known)
+    with (
+        structlog.contextvars.bound_contextvars(**known),
+        traced if origin else contextlib.nullcontext(),
+    ):
+        await work(services)

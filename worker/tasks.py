@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
-from celery import Celery
+from celery import Celery, Task
 
 from services.bootstrap import Services
-from services.queue import Job
+from services.queue import ORIGIN, Job
 from services.storage.redis import HEARTBEAT, OUTAGE
 from worker.process import run
 
@@ -78,6 +78,7 @@ async def sweep_ledger(services: Services) -> None:
     if await services.ledger.sweep():
         await services.queue.put(Job.ADVANCE_ROUNDS)
     await services.ledger.backlog()
+    await services.automatic.measure()
 
 
 async def consider_rounds(services: Services) -> None:
@@ -118,6 +119,6 @@ def register(celery: Celery) -> None:
 
 
 def _register(celery: Celery, job: Job, work: Callable[[Services], Awaitable[None]]) -> None:
-    @celery.task(name=job.value)  # type: ignore[untyped-decorator]
-    def task() -> None:
-        run(job, work)
+    @celery.task(name=job.value, bind=True)  # type: ignore[untyped-decorator]
+    def task(self: Task) -> None:
+        run(job, work, (self.request.headers or {}).get(ORIGIN, {}))

@@ -56,6 +56,9 @@ class CompareIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     users: int = Field(100, ge=2, le=1000, description="Drawn from those with enough events.")
+    budget_tokens: int | None = Field(
+        None, ge=1, description="Most tokens it may cost: then fewer users are compared."
+    )
 
 
 @router.get("")
@@ -82,8 +85,10 @@ async def compare_regularization(
 ) -> RegularizationOut:
     """Rank the held-out events of a cohort under the draft and under the text in force. A worker
     does it; the comparison tells how far it has got."""
-    users = (wanted or CompareIn()).users
-    return RegularizationOut.model_validate(await services.regularizations.compare(version, users))
+    asked = wanted or CompareIn()
+    return RegularizationOut.model_validate(
+        await services.regularizations.compare(version, asked.users, asked.budget_tokens)
+    )
 
 
 @router.post("/{version}/activate", responses=documented(NotFound, Conflict))

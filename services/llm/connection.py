@@ -18,6 +18,7 @@ import httpx2
 import structlog
 
 from services.errors import ConfigurationError
+from services.llm import affinity
 from services.llm.breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from services.llm.errors import (
     ContextOverflow,
@@ -34,6 +35,7 @@ from services.llm.port import Terms
 from services.llm.retry import RetryPolicy, parse_retry_after
 from services.observability.logging import get_logger
 from services.observability.metrics import LlmRetryLabels, Metrics, NoLabels
+from services.observability.tracing import SpanKind, headers_of_span, span
 
 log = get_logger(__name__)
 
@@ -148,15 +150,16 @@ class ServerConnection:
             try:
                 # The client's own timeouts begin anew with every read; this one does not.
                 async with asyncio.timeout(remaining):
-                    answer = await self._http.request(
-                        method,
-                        path,
-                        content=content,
-                        headers=_headers(content),
-                        timeout=httpx2.Timeout(
-                            remaining, connect=min(remaining, self.config.connect_seconds)
-                        ),
-                    )
+                    with span(f"{method} {path}", kind=SpanKind.CLIENT):
+                        answer = await self._http.request(
+                            method,
+                            path,
+                            content=content,
+                            headers=_headers(content),
+                            timeout=httpx2.Timeout(
+                                remaining, connect=min(remaining, self.config.connect_seconds)
+                            ),
+                        )
             except (httpx2.ConnectTimeout, httpx2.ConnectError) as error:
                 verdict.failed = True
                 raise _no_connection(self.config, error) from error
@@ -211,7 +214,9 @@ class _Verdict:
 
 
 def _headers(content: bytes | None) -> dict[str, str]:
-    headers = {} if content is None else {"content-type": "application/json"}
+    headers = affinity.headers() | headers_of_span()
+    if content is not None:
+        headers["content-type"] = "application/json"
     request_id = structlog.contextvars.get_contextvars().get("request_id")
     if request_id is not None:
         # One request of a caller may be many of ours, and the server wants them distinct.

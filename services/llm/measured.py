@@ -29,14 +29,20 @@ from services.observability.metrics import (
     LlmTokenLabels,
     Metrics,
 )
+from services.observability.tracing import span
 
 log = get_logger(__name__)
 
 
 class MeasuredModel:
-    def __init__(self, model: LanguageModel, metrics: Metrics) -> None:
+    """`prompts_in_spans`: what people have taken is then in the traces."""
+
+    def __init__(
+        self, model: LanguageModel, metrics: Metrics, *, prompts_in_spans: bool = False
+    ) -> None:
         self.model = model
         self._metrics = metrics
+        self._prompts_in_spans = prompts_in_spans
 
     async def describe(self, terms: Terms) -> Engine:
         return await self.model.describe(terms)
@@ -55,7 +61,7 @@ class MeasuredModel:
     async def score_labels(
         self, chats: Sequence[Chat], labels: Labels, terms: Terms
     ) -> LabelScores:
-        with self._measured("labels") as spent:
+        with self._measured("labels", chats) as spent:
             scores = await self.model.score_labels(chats, labels, terms)
             spent.usage = scores.usage
         return scores
@@ -63,7 +69,7 @@ class MeasuredModel:
     async def score_titles(
         self, chat: Chat, titles: Sequence[str], terms: Terms, *, end: str | None = None
     ) -> TitleScores:
-        with self._measured("titles") as spent:
+        with self._measured("titles", [chat]) as spent:
             scores = await self.model.score_titles(chat, titles, terms, end=end)
             spent.usage = scores.usage
         return scores
@@ -71,7 +77,7 @@ class MeasuredModel:
     async def generate(
         self, requests: Sequence[GenerationRequest], terms: Terms
     ) -> tuple[Generated, ...]:
-        with self._measured("generate") as spent:
+        with self._measured("generate", [request.chat for request in requests]) as spent:
             generated = await self.model.generate(requests, terms)
             for one in generated:
                 spent.usage += one.usage
@@ -81,12 +87,22 @@ class MeasuredModel:
         await self.model.aclose()
 
     @contextmanager
-    def _measured(self, kind: str) -> Iterator[_Spent]:
+    def _measured(self, kind: str, chats: Sequence[Chat] = ()) -> Iterator[_Spent]:
         started = time.perf_counter()
         outcome = "abandoned"  # by whoever no longer waits for the answer
         spent = _Spent()
         try:
-            yield spent
+            with span(f"model {kind}", attributes={"lrgd.prompts": len(chats)}) as told:
+                if self._prompts_in_spans:
+                    told.set_attribute("lrgd.prompt", [chat.messages[-1].content for chat in chats])
+                yield spent
+                told.set_attributes(
+                    {
+                        "gen_ai.usage.input_tokens": spent.usage.prompt,
+                        "gen_ai.usage.output_tokens": spent.usage.completion,
+                        "lrgd.cached_tokens": spent.usage.cached or 0,
+                    }
+                )
             outcome = "ok"
         except ModelError as error:
             outcome = error.outcome

@@ -10,22 +10,25 @@ before that, and this module must not be imported by a command line that has not
 
 from __future__ import annotations
 
-from typing import Generic, Literal, NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import prometheus_client as prometheus
-from prometheus_client import CollectorRegistry, multiprocess
+from prometheus_client import CollectorRegistry, Metric, multiprocess
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
+from services.observability.kinds import Counter, Gauge, Histogram
 from services.observability.sharing import forget_dead_processes, shared_folder
 
-LATENCY_BUCKETS = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-)  # fmt: skip
 # Between the values that 1 / log2(rank + 1) can have: no answer in the list, then by rank from 13
 # on, 8, 5, 3, 2 and the first.
 EFFECT_D_BUCKETS = (0.0, 0.26, 0.32, 0.4, 0.51, 0.64, 1.0)
-LOG_SCORE_BUCKETS = (-8.0, -6.0, -5.0, -4.0, -3.5, -3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0)
+LOG_LOSS_BUCKETS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
 SIMILARITY_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+# Of one run: from a single round of a small model to a cohort's night.
+TOKEN_BUCKETS = (1e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8)
+STEP_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 MEMORY_BUCKETS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
@@ -50,11 +53,11 @@ class RowLabels(NamedTuple):
 
 
 class JobLabels(NamedTuple):
-    job: str
+    task: str
 
 
 class JobOutcomeLabels(NamedTuple):
-    job: str
+    task: str
     outcome: str
 
 
@@ -72,7 +75,22 @@ class DegradedLabels(NamedTuple):
 
 
 class RankingLabels(NamedTuple):
+    """`chosen_by`: the caller, an arm of an experiment, or else the settings."""
+
     mode: str
+    chosen_by: str
+
+
+class ModeLabels(NamedTuple):
+    mode: str
+
+
+class ReadingLabels(NamedTuple):
+    reading: str
+
+
+class SloLabels(NamedTuple):
+    slo: str
 
 
 class ArmLabels(NamedTuple):
@@ -101,6 +119,25 @@ class PathLabels(NamedTuple):
 class PathOutcomeLabels(NamedTuple):
     path: str
     outcome: str
+
+
+class LearnedLabels(NamedTuple):
+    path: str
+    round: str
+    outcome: str
+
+
+class ServedLabels(NamedTuple):
+    served: str
+    round: str
+
+
+class StepLabels(NamedTuple):
+    step: str
+
+
+class TokenLabels(NamedTuple):
+    part: str
 
 
 class LlmCallLabels(NamedTuple):
@@ -134,63 +171,15 @@ class LlmAbilityLabels(NamedTuple):
     ability: str
 
 
-Wrapped = TypeVar("Wrapped", prometheus.Counter, prometheus.Gauge, prometheus.Histogram)
-Labels = TypeVar("Labels", bound=tuple[str, ...])
-
-
-class Counter(Generic[Labels]):
-    def __init__(
-        self, registry: CollectorRegistry, labels: type[Labels], name: str, help_: str
-    ) -> None:
-        self.name = name
-        self._metric = prometheus.Counter(name, help_, _fields(labels), registry=registry)
-
-    def add(self, labels: Labels, amount: float = 1) -> None:
-        _child(self._metric, labels).inc(amount)
-
-
-class Gauge(Generic[Labels]):
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        labels: type[Labels],
-        name: str,
-        help_: str,
-        across_processes: Literal["livesum", "livemax", "mostrecent", "max"],
-    ) -> None:
-        self.name = name
-        self._metric = prometheus.Gauge(
-            name, help_, _fields(labels), registry=registry, multiprocess_mode=across_processes
-        )
-
-    def set(self, labels: Labels, value: float) -> None:
-        _child(self._metric, labels).set(value)
-
-    def add(self, labels: Labels, amount: float) -> None:
-        _child(self._metric, labels).inc(amount)
-
-
-class Histogram(Generic[Labels]):
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        labels: type[Labels],
-        name: str,
-        help_: str,
-        buckets: tuple[float, ...] = LATENCY_BUCKETS,
-    ) -> None:
-        self.name = name
-        self._metric = prometheus.Histogram(
-            name, help_, _fields(labels), registry=registry, buckets=buckets
-        )
-
-    def observe(self, labels: Labels, value: float) -> None:
-        _child(self._metric, labels).observe(value)
-
-
 class Metrics:
     def __init__(self) -> None:
-        r = self._registry = CollectorRegistry()
+        self._registry = CollectorRegistry()
+        self._of_the_service(self._registry)
+        self._of_workers(self._registry)
+        self._of_learning(self._registry)
+        self._of_the_model(self._registry)
+
+    def _of_the_service(self, r: CollectorRegistry) -> None:
 
         self.http_requests = Counter(
             r, ResponseLabels, "lrgd_http_requests_total", "Requests answered."
@@ -200,6 +189,15 @@ class Metrics:
         )
         self.http_in_flight = Gauge(
             r, NoLabels, "lrgd_http_requests_in_flight", "Requests being answered.", "livesum"
+        )
+        self.slo_requests = Counter(
+            r, SloLabels, "lrgd_slo_requests_total", "What an objective is about."
+        )
+        self.slo_misses = Counter(
+            r, SloLabels, "lrgd_slo_misses_total", "What of it did not meet the objective."
+        )
+        self.slo_objective = Gauge(
+            r, SloLabels, "lrgd_slo_objective", "The share that should meet it.", "mostrecent"
         )
         self.rate_limited = Counter(
             r, NoLabels, "lrgd_rate_limited_total", "Requests refused over the rate limit."
@@ -225,9 +223,22 @@ class Metrics:
             r, NoLabels, "lrgd_recommendations_refused_total",
             "Requests refused because too many were under way.",
         )  # fmt: skip
+        self.recommendation_seconds = Histogram(
+            r, SourceLabels, "lrgd_recommendation_seconds",
+            "Time to make a list, by its source.",
+        )  # fmt: skip
         self.rankings = Counter(
-            r, RankingLabels, "lrgd_rankings_total", "Rankings by the model, by mode."
-        )
+            r, RankingLabels, "lrgd_rankings_total",
+            "Rankings by the model, by mode and by who chose it.",
+        )  # fmt: skip
+        self.mode_configured = Gauge(
+            r, ModeLabels, "lrgd_ranking_mode_configured",
+            "1 for the mode that rankings should have where nobody asks for another.", "mostrecent",
+        )  # fmt: skip
+        self.written_lists = Counter(
+            r, ReadingLabels, "lrgd_written_lists_total",
+            "Lists that the model wrote in the generate mode, by how they could be read.",
+        )  # fmt: skip
         self.user_states = Counter(
             r, OutcomeLabels, "lrgd_user_states_total",
             "Look-ups and changes of what is kept of users in Redis, by outcome.",
@@ -252,6 +263,8 @@ class Metrics:
             r, NoLabels, "lrgd_online_answers_lost_total",
             "Events that name a list and are missing from its online Effect_D.",
         )  # fmt: skip
+
+    def _of_workers(self, r: CollectorRegistry) -> None:
         self.jobs_lost = Counter(
             r, JobLabels, "lrgd_jobs_lost_total", "Jobs that could not be put on the queue."
         )
@@ -280,6 +293,7 @@ class Metrics:
             "mostrecent",
         )  # fmt: skip
 
+    def _of_learning(self, r: CollectorRegistry) -> None:
         self.rounds = Counter(
             r, OutcomeLabels, "lrgd_rounds_total", "Rounds of learning that ended, by outcome."
         )
@@ -299,15 +313,52 @@ class Metrics:
             r, NoLabels, "lrgd_rounds_backlog", "Rounds that wait for a worker.", "mostrecent"
         )
 
+        self.round_step_seconds = Histogram(
+            r, StepLabels, "lrgd_round_step_seconds",
+            "Time of one step of a round, waiting for the model included.", buckets=STEP_BUCKETS,
+        )  # fmt: skip
+        self.round_tokens = Counter(
+            r, TokenLabels, "lrgd_round_tokens_total",
+            "Tokens paid for by rounds: of prompts, cached ones among them, and of completions.",
+        )  # fmt: skip
+        self.runs = Counter(
+            r, OutcomeLabels, "lrgd_runs_total", "Runs of learning that ended, by outcome."
+        )
+        self.run_tokens = Histogram(
+            r, NoLabels, "lrgd_run_tokens", "Tokens that a run had cost when it ended.",
+            buckets=TOKEN_BUCKETS,
+        )  # fmt: skip
+        self.run_budget_used = Gauge(
+            r, NoLabels, "lrgd_run_budget_used_ratio",
+            "Of the tokens a run may spend, the share that is spent: the highest of all runs that "
+            "are going on.", "mostrecent",
+        )  # fmt: skip
+        self.day_tokens_spent = Gauge(
+            r, NoLabels, "lrgd_learning_day_tokens_spent",
+            "Tokens of this UTC day that rounds which start by themselves have spent, or may.",
+            "mostrecent",
+        )  # fmt: skip
+        self.day_tokens_allowed = Gauge(
+            r, NoLabels, "lrgd_learning_day_tokens_allowed",
+            "Tokens that they may spend on one UTC day; 0: none start by themselves.", "mostrecent",
+        )  # fmt: skip
+
         self.round_effect_d = Histogram(
-            r, PathOutcomeLabels, "lrgd_round_effect_d",
-            "Mean Effect_D, on held-out events, of what a path wrote in a round, by what became of "
-            "it: accepted, rejected, or screened_out after the first draw.",
+            r, LearnedLabels, "lrgd_round_effect_d",
+            "Mean Effect_D, on held-out events, of what a path wrote in a round of its user, by "
+            "what became of it: accepted, rejected, or screened_out after the first draw.",
             buckets=EFFECT_D_BUCKETS,
         )  # fmt: skip
-        self.round_log_score = Histogram(
-            r, PathOutcomeLabels, "lrgd_round_log_score",
-            "Mean log-score of the same.", buckets=LOG_SCORE_BUCKETS,
+        self.round_log_loss = Histogram(
+            r, LearnedLabels, "lrgd_round_log_loss",
+            "Minus the mean log-score of the same: what is summed up may not fall.",
+            buckets=LOG_LOSS_BUCKETS,
+        )  # fmt: skip
+        self.served_effect_d = Histogram(
+            r, ServedLabels, "lrgd_served_effect_d",
+            "Mean Effect_D, on held-out events, of what is served after a round (served: best), "
+            "and of zero-shot on the same.",
+            buckets=EFFECT_D_BUCKETS,
         )  # fmt: skip
         self.round_texts = Counter(
             r, PathOutcomeLabels, "lrgd_round_texts_total",
@@ -342,6 +393,7 @@ class Metrics:
             "Users left for later because the day's tokens are spent.",
         )  # fmt: skip
 
+    def _of_the_model(self, r: CollectorRegistry) -> None:
         self.llm_calls = Counter(
             r, LlmOutcomeLabels, "lrgd_llm_calls_total", "Calls of the language model, by outcome."
         )
@@ -377,13 +429,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """The exposition of all processes that share their metrics with this one."""
-        folder = shared_folder()
-        if folder is not None:
-            forget_dead_processes(folder)
-            registry = CollectorRegistry()
-            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-            return generate_latest(registry)
-        return generate_latest(self._registry)
+        return generate_latest(self._registry if shared_folder() is None else _Shared())
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -391,13 +437,17 @@ class Metrics:
 def serve_shared_metrics(port: int) -> None:
     """/metrics of a deployable that has no HTTP server, in a thread of its parent process."""
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(_Shared())
     prometheus.start_http_server(port, registry=registry)
 
 
-def _fields(labels: type[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(getattr(labels, "_fields", ()))
+class _Shared(Collector):
+    """What the living processes of this deployable have counted, and what the dead ones had."""
 
-
-def _child(metric: Wrapped, labels: tuple[str, ...]) -> Wrapped:
-    return metric.labels(*labels) if labels else metric
+    def collect(self) -> Iterable[Metric]:
+        folder = shared_folder()
+        assert folder is not None, "only who shares its metrics has them together"
+        forget_dead_processes(folder)
+        together = multiprocess.MultiProcessCollector(CollectorRegistry())  # type: ignore[no-untyped-call]
+        metrics: Iterable[Metric] = together.collect()  # type: ignore[no-untyped-call]
+        return metrics
