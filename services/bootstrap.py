@@ -14,6 +14,8 @@ from services.access.keys import ApiKeys
 from services.access.rate_limit import RateLimiter
 from services.catalog.catalog import AfterCommit, Catalog, NothingFollows
 from services.catalog.positives import PositiveEvents
+from services.demonstrations.embeddings import Embeddings, EmbeddingsConfig
+from services.demonstrations.likeness import Likeness
 from services.demonstrations.versions import prompt_versions
 from services.errors import ConfigurationError
 from services.llm.card import expect_prompts, read_card
@@ -28,6 +30,7 @@ from services.llm.vllm import VllmModel
 from services.observability.health import CHECK_SECONDS, Check, Health
 from services.observability.logging import get_logger
 from services.observability.metrics import Metrics
+from services.observability.tracing import expect_tracing
 from services.optimizer.asking import Asking
 from services.optimizer.automatic import Automatic, AutomaticRounds
 from services.optimizer.comparison import Comparisons
@@ -121,6 +124,7 @@ def refuse_to_start_if_wrong(settings: Settings) -> None:
     redis_urls(settings)
     PositiveEvents.parse(settings.positive_events)
     model_config(settings)
+    expect_tracing(settings)
 
 
 @contextlib.asynccontextmanager
@@ -181,9 +185,9 @@ def model_config(settings: Settings) -> ServerConfig | OnnxConfig:
 
 def make_model(settings: Settings, metrics: Metrics) -> MeasuredModel:
     """Asks and loads nothing before its first call. Made inside the event loop that uses it."""
-    config = model_config(settings)
+    config, shown = model_config(settings), settings.traces_prompts
     if isinstance(config, ServerConfig):
-        return MeasuredModel(VllmModel(config, metrics), metrics)
+        return MeasuredModel(VllmModel(config, metrics), metrics, prompts_in_spans=shown)
     if settings.deployment is Deployment.PRODUCTION and config.folder == SHIPPED_MODEL:
         log.warning(
             "model_for_trying_out",
@@ -197,7 +201,21 @@ def make_model(settings: Settings, metrics: Metrics) -> MeasuredModel:
             folder=str(config.folder),
             detail="nobody says which prompts it was taught: `lrgd doctor` shows what it can do",
         )
-    return MeasuredModel(OnnxModel(config, metrics), metrics)
+    return MeasuredModel(OnnxModel(config, metrics), metrics, prompts_in_spans=shown)
+
+
+def make_embeddings(settings: Settings) -> Embeddings | None:
+    if settings.embeddings_url is None or settings.embeddings_model is None:
+        return None
+    key = settings.embeddings_api_key
+    return Embeddings(
+        EmbeddingsConfig(
+            settings.embeddings_url,
+            settings.embeddings_model,
+            None if key is None else key.get_secret_value(),
+            settings.embeddings_seconds,
+        )
+    )
 
 
 def ranking_policy(settings: Settings) -> RankingPolicy:
@@ -270,9 +288,13 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         materials = Materials(database, positives, retrieval)
         # A model server goes by priorities; the embedded one shares the machine with people.
         courtesy = live.give_way if settings.llm_url is None else None
+        embeddings = make_embeddings(settings)
+        if embeddings is not None:
+            stack.push_async_callback(embeddings.aclose)
         runner = RoundRunner(
-            database, ledger, materials, model, courtesy=courtesy, regularization=in_force.now
-        )
+            database, ledger, materials, model, courtesy=courtesy, regularization=in_force.now,
+            likeness=Likeness(embeddings), metrics=metrics,
+        )  # fmt: skip
         expect_llm: Check = partial(expect_loaded, model)
         if isinstance(model.model, VllmModel):
             http = await stack.enter_async_context(_model_server(settings))
@@ -318,7 +340,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             ),
             ledger=ledger,
             learner=Learner(ledger, runner, states, metrics),
-            asking=Asking(database, ledger, positives, queue),
+            asking=Asking(database, ledger, positives, queue, embeds=embeddings is not None),
             rollbacks=Rollbacks(database, states, metrics),
             automatic=AutomaticRounds(
                 database,

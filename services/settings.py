@@ -131,6 +131,16 @@ class Settings(BaseSettings):
     llm_probe_seconds: float = Field(
         30, gt=0, description="Longest wait for what a server is asked when it is met first."
     )
+    embeddings_url: str | None = Field(
+        None,
+        description="Base URL of an OpenAI-compatible server of embeddings, for runs that compare "
+        "texts by meaning. Unset: they are compared by their n-grams.",
+    )
+    embeddings_model: str | None = Field(None, description="Name of the model that server serves.")
+    embeddings_api_key: SecretStr | None = Field(None, description="Bearer token of that server.")
+    embeddings_seconds: float = Field(
+        30, gt=0, le=300, description="Longest wait for the embeddings of one round."
+    )
     llm_folder: Path = Field(
         SHIPPED_MODEL,
         description="Folder of the embedded model: Hugging Face's files and model.onnx. "
@@ -282,6 +292,31 @@ class Settings(BaseSettings):
         2, ge=0, description="New events refresh popularity and co-visitation at most this often."
     )
 
+    slo_availability: float = Field(
+        0.999, gt=0, lt=1, description="Objective: the share of requests not answered by a 5xx."
+    )
+    slo_latency: float = Field(
+        0.99, gt=0, lt=1, description="Objective: the share of lists within slo_latency_ms."
+    )
+    slo_latency_ms: float = Field(
+        1000, gt=0, description="Longest a list may take, as its caller sees it, to be in time."
+    )
+    slo_by_model: float = Field(
+        0.95, gt=0, lt=1, description="Objective: the share of lists that the model has ranked."
+    )
+
+    otlp_endpoint: str | None = Field(
+        None,
+        description="Base URL of a collector of traces (OTLP over HTTP), e.g. http://host:4318. "
+        "Unset: no traces.",
+    )
+    traces_share: float = Field(
+        1.0, ge=0, le=1, description="Of the traces that begin here, the share that is sent."
+    )
+    traces_prompts: bool = Field(
+        False, description="Put prompts into spans: what people have taken is then in the traces."
+    )
+
     metrics_dir: Path | None = Field(
         None, description="Folder in which processes share metrics. Unset: below data_dir."
     )
@@ -321,6 +356,9 @@ class Settings(BaseSettings):
         _both_or_neither(self, "llm_url", "llm_model")
         if self.llm_api_key is not None and self.llm_url is None:
             raise ValueError(f"{PREFIX}LLM_API_KEY is set but {PREFIX}LLM_URL is not")
+        _both_or_neither(self, "embeddings_url", "embeddings_model")
+        if self.embeddings_api_key is not None and self.embeddings_url is None:
+            raise ValueError(f"{PREFIX}EMBEDDINGS_API_KEY is set but {PREFIX}EMBEDDINGS_URL is not")
         if self.llm_url is not None and "llm_folder" in self.model_fields_set:
             raise ValueError(
                 f"{PREFIX}LLM_URL and {PREFIX}LLM_FOLDER name two models: set one of them"

@@ -141,8 +141,7 @@ def make_settings(database_url: str, valkey: PrivateValkey, tmp_path: Path) -> S
             **{
                 "data_dir": tmp_path,
                 "database_url": database_url,
-                "redis_url": valkey.address.state_url,
-                "broker_url": valkey.address.broker_url,
+                **valkey.settings,
                 **overrides,
             }
         )

@@ -14,23 +14,18 @@ import psutil
 from sqlalchemy import select
 
 from lab.bench.commands import BenchFailed
+from lab.bench.deployed import stock
 from lab.servers.postgres import PrivatePostgres
 from lab.servers.processes import PrivateWorker
 from lab.servers.valkey import PrivateValkey
 from services.bootstrap import Services, open_services
-from services.catalog.repository import CatalogRepository
-from services.catalog.sample import load_sample_shop
 from services.observability.metrics import Metrics
 from services.optimizer.models import Round, RoundState, Run, RunState
 from services.optimizer.plan import Plan
 from services.optimizer.rules import Budget
 from services.queue import Job
-from services.schema import upgrade
 from services.settings import Settings
-from services.storage.database import open_database
 
-INDEX_SECONDS = 60.0
-MOST_USERS = 10_000
 LONGEST_RUN_SECONDS = 600.0
 SHOP = "shop"
 
@@ -69,16 +64,8 @@ class StockedShop:
         cls, postgres: PrivatePostgres, valkey: PrivateValkey, folder: Path
     ) -> StockedShop:
         postgres.create_database(SHOP)
-        settings = _settings(postgres.url(SHOP), valkey, folder)
-        async with contextlib.aclosing(open_database(settings)) as database:
-            await upgrade(database)
-        async with open_services(settings, Metrics()) as services:
-            await load_sample_shop(services.catalog)
-            await services.popularity.refresh()
-            await services.covisit_index.refresh(seconds=INDEX_SECONDS)
-            async with services.database.reading() as session:
-                users = await CatalogRepository(session).users_after(None, MOST_USERS)
-        return cls(postgres, valkey, folder, tuple(user.user_id for user in users))
+        users = await stock(_settings(postgres.url(SHOP), valkey, folder))
+        return cls(postgres, valkey, folder, users)
 
     async def learned(
         self,
@@ -105,8 +92,7 @@ class StockedShop:
         settings = _settings(url, self.valkey, self.folder)
         shared = {
             "database_url": url,
-            "redis_url": self.valkey.address.state_url,
-            "broker_url": self.valkey.address.broker_url,
+            **self.valkey.settings,
             "learning_at_once": at_once,
         }
         with self.valkey.client as client:
@@ -127,8 +113,7 @@ def _settings(url: str, valkey: PrivateValkey, folder: Path) -> Settings:
         {
             "data_dir": folder,
             "database_url": url,
-            "redis_url": valkey.address.state_url,
-            "broker_url": valkey.address.broker_url,
+            **valkey.settings,
         }
     )
 

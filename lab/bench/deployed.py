@@ -39,23 +39,26 @@ async def deploy_shop(folder: Path, valkey: PrivateValkey) -> DeployedShop:
     settings: dict[str, Any] = {
         "data_dir": str(folder),
         "database_url": f"sqlite:///{folder / 'shop.sqlite3'}",
-        "redis_url": valkey.address.state_url,
-        "broker_url": valkey.address.broker_url,
+        **valkey.settings,
         "rate_limit_per_minute": "0",
         # The same question again is ranked again.
         "ranking_stored_seconds": "0",
         "recommend_deadline_ms": str(DEADLINE_MS),
     }
-    given = Settings(**settings)
-    async with aclosing(open_database(given)) as database:
+    return DeployedShop(folder, settings, await stock(Settings(**settings)))
+
+
+async def stock(settings: Settings) -> tuple[str, ...]:
+    """An empty database gets the sample shop and what a worker derives from it; its users."""
+    async with aclosing(open_database(settings)) as database:
         await upgrade(database)
-    async with open_services(given, Metrics()) as services:
+    async with open_services(settings, Metrics()) as services:
         await load_sample_shop(services.catalog)
         await services.popularity.refresh()
         await services.covisit_index.refresh(seconds=INDEX_SECONDS)
         async with services.database.reading() as session:
             users = await CatalogRepository(session).users_after(None, MOST_USERS)
-    return DeployedShop(folder, settings, tuple(user.user_id for user in users))
+    return tuple(user.user_id for user in users)
 
 
 async def recommended(connection: Connection, user_id: str, **wanted: object) -> dict[str, Any]:

@@ -186,8 +186,7 @@ class _Place:
             client.flushall()
         settings: dict[str, Any] = {
             "data_dir": str(self.folder),
-            "redis_url": self.valkey.address.state_url,
-            "broker_url": self.valkey.address.broker_url,
+            **self.valkey.settings,
             "rate_limit_per_minute": "0",
         }
         if self.database == "postgres":

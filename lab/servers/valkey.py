@@ -29,6 +29,11 @@ class PrivateValkey:
         self.kill()
 
     @property
+    def settings(self) -> dict[str, str]:
+        """Of whoever is to use it."""
+        return {"redis_url": self.address.state_url, "broker_url": self.address.broker_url}
+
+    @property
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.address.state_url, decode_responses=True)
 

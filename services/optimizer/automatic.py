@@ -23,8 +23,7 @@ from services.optimizer.plan import Plan
 from services.optimizer.rules import Budget
 from services.optimizer.runs import utc_now
 from services.queue import Job, Queue
-from services.ranking import EvaluationFingerprint
-from services.recommendations.policy import RankingPolicy, Regularizing
+from services.recommendations.policy import RankingPolicy, Regularizing, method_in_force
 from services.storage.database import Database
 from services.storage.redis import CONSIDERED, OUTAGE
 
@@ -134,6 +133,16 @@ class AutomaticRounds:
             )
         )
 
+    async def measure(self) -> None:
+        """How much of what learning may cost is spent."""
+        async with self._database.reading() as session:
+            repository = AutomaticRepository(session, self._positives)
+            spent = await repository.cost_since(_midnight(self._now()))
+            used = await repository.budget_used()
+        self._metrics.day_tokens_spent.set(NoLabels(), spent)
+        self._metrics.day_tokens_allowed.set(NoLabels(), self._wanted.tokens_per_day)
+        self._metrics.run_budget_used.set(NoLabels(), used)
+
     # --- who is called ---------------------------------------------------------------------------
 
     async def _standings(self, begin: int, in_force: _InForce) -> tuple[list[Standing], int | None]:
@@ -163,10 +172,9 @@ class AutomaticRounds:
         if not users:
             return 0
         now = self._now()
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         async with self._database.reading() as session:
             repository = AutomaticRepository(session, self._positives)
-            left = self._wanted.tokens_per_day - await repository.cost_since(midnight)
+            left = self._wanted.tokens_per_day - await repository.cost_since(_midnight(now))
             known = await repository.tokens_of_a_round()
         each = TOKENS_OF_A_ROUND if known is None else int(ROOM * known)
         paid = users[: max(0, left // each)]
@@ -189,18 +197,16 @@ class AutomaticRounds:
 
     async def _in_force(self) -> _InForce | None:
         try:
-            engine = await self._model.describe(Terms.within(MODEL_SECONDS, Priority.ROUND))
+            terms = Terms.within(MODEL_SECONDS, Priority.ROUND)
+            now = await method_in_force(self._model, self._policy, self._regularization, terms)
         except ModelError as error:
             log.warning("automatic_rounds_without_model", error=str(error))
             return None
-        text = await self._regularization()
-        method = self._policy.method(None, engine.capabilities.labels, text)
+        method = now.method
         plan = Plan(
             mode=method.mode, permutations=method.permutations, calibrated=method.calibrated
         )
-        return _InForce(
-            EvaluationFingerprint.of(engine.fingerprint, plan.method_under(text)).digest, plan
-        )
+        return _InForce(now.fingerprint.digest, plan)
 
     # --- how far events were looked at -----------------------------------------------------------
 
@@ -215,3 +221,7 @@ class AutomaticRounds:
             await self._redis.set(CONSIDERED, seq)
         except OUTAGE:
             log.warning("considered_not_kept")
+
+
+def _midnight(now: datetime) -> datetime:
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)

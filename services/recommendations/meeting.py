@@ -48,6 +48,10 @@ class Met:
     instead: Source | None = None
     reason: str | None = None
 
+    @property
+    def nothing_to_tell_apart(self) -> bool:
+        return len(self.pool) < 2 or not any(item.title for item in self.pool)
+
 
 def ranking_request(met: Met, variant: ServedVariant | None) -> RankingRequest:
     return RankingRequest(

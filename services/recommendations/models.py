@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.catalog.models import Json
-from services.storage.base import Base, Id, UtcMoment
+from services.storage.base import Base, Id, Json, UtcMoment
 
 _IN_AN_EXPERIMENT = text("experiment_id IS NOT NULL")
 # Two at a time would overlap: each user would be in an arm of both, and their settings collide.

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, replace
 
 from services.errors import InvalidRequest
+from services.llm.affinity import about
 from services.llm.deadline import Deadline
 from services.llm.errors import AbilityMissing, ModelError
 from services.llm.port import Terms
@@ -26,8 +27,11 @@ from services.observability.metrics import (
     DegradedLabels,
     Metrics,
     RankingLabels,
+    ReadingLabels,
     SourceLabels,
 )
+from services.observability.slo import Slo, count
+from services.observability.tracing import span
 from services.prompts import PromptTooLong
 from services.ranking import (
     EvaluationFingerprint,
@@ -47,6 +51,7 @@ from services.recommendations.policy import (
     RankingPolicy,
     Regularizing,
     default_regularization,
+    method_in_force,
 )
 from services.recommendations.replies import Replies
 from services.recommendations.user_states import LAST_KEPT, LastRanking, UserState, UserStates
@@ -64,6 +69,8 @@ from services.retrieval.retrieval import Retrieval
 from services.storage.database import Database
 
 PREPARING_SECONDS = 60.0
+# Reasons that are no fault of the model: with candidates, and without any.
+NOTHING_TO_TELL_APART = ("nothing_to_rank", "no_candidates")
 
 log = get_logger(__name__)
 
@@ -98,10 +105,8 @@ class Recommender:
         """Lets the model be loaded, or met, before the first request waits for it."""
         try:
             terms = Terms.within(PREPARING_SECONDS)
-            engine = await self._model.describe(terms)
-            text = await self._regularization()
-            method = self._policy.method(None, engine.capabilities.labels, text)
-            await self._ranker.prepare(method, terms)
+            now = await method_in_force(self._model, self._policy, self._regularization, terms)
+            await self._ranker.prepare(now.method, terms)
         except ModelError as error:
             log.warning("model_not_prepared", error=str(error))
 
@@ -127,12 +132,14 @@ class Recommender:
         clock = _Clock()
         assigned = self._experiments.assigned(wanted)
         policy = self._policy if assigned is None else assigned.arm.over(self._policy)
-        met = await self._meeting.meet(wanted, deadline)
+        with span("candidates"):
+            met = await self._meeting.meet(wanted, deadline)
         clock.lap("candidates")
         if met.instead is not None:
             order = at_hand(met)
         else:
-            order = await self._ordered(wanted, met, deadline, policy)
+            with about(wanted.user_id), span("rank"):
+                order = await self._ordered(wanted, met, deadline, policy)
         clock.lap("ranking")
         given = self._reply(wanted, met, order)
         if assigned is not None:
@@ -146,6 +153,9 @@ class Recommender:
         clock.lap("reply")
         given = replace(given, timings=clock.milliseconds())
         self._metrics.recommendations.add(SourceLabels(given.source))
+        self._metrics.recommendation_seconds.observe(SourceLabels(given.source), clock.seconds)
+        if given.reason not in NOTHING_TO_TELL_APART:
+            count(self._metrics, Slo.BY_MODEL, met=given.reason is None)
         if given.reason is not None:
             self._metrics.recommendations_degraded.add(DegradedLabels(given.source, given.reason))
         if wanted.user_id is not None:
@@ -161,23 +171,21 @@ class Recommender:
         self, wanted: Wanted, met: Met, deadline: Deadline, policy: RankingPolicy
     ) -> Order:
         pool = met.pool
-        if len(pool) < 2 or not any(item.title for item in pool):
-            # There is nothing to tell apart.
-            return by_retrieval(pool, "nothing_to_rank" if pool else "no_candidates")
+        if met.nothing_to_tell_apart:
+            return by_retrieval(pool, NOTHING_TO_TELL_APART[0 if pool else 1])
         terms = Terms(early(deadline))
         variant = policy.variant(met.state.variants)
         request = ranking_request(met, variant)
         try:
-            engine = await self._model.describe(terms)
-            text = await self._regularization()
-            method = policy.method(wanted.mode, engine.capabilities.labels, text)
-            fingerprint = EvaluationFingerprint.of(engine.fingerprint, method)
-            question = _digest(fingerprint, request, policy.prior_weight)
+            now = await method_in_force(
+                self._model, policy, self._regularization, terms, wanted.mode
+            )
+            question = _digest(now.fingerprint, request, policy.prior_weight)
             if wanted.explain != LEAVE_ONE_OUT and (stored := self._stored(met.state, question)):
                 return replace(
-                    stored, mode=method.mode, model=engine.fingerprint.model, variant=variant
+                    stored, mode=now.method.mode, model=now.engine.model, variant=variant
                 )
-            ranking = await self._ranker.rank(request, method, terms)
+            ranking = await self._ranker.rank(request, now.method, terms)
         except AbilityMissing as error:
             if wanted.mode is not None:
                 raise InvalidRequest(
@@ -188,11 +196,11 @@ class Recommender:
             return self._unranked(wanted, met, error.outcome)
         except PromptTooLong:
             return self._unranked(wanted, met, "prompt_too_long")
-        self._metrics.rankings.add(RankingLabels(method.mode))
+        self._count_ranking(ranking, wanted, policy)
         refused = ranking.prompts[0].shortened.demonstration_refused
         order = replace(
-            _fused(ranking, pool, policy.prior_weight), mode=method.mode,
-            model=engine.fingerprint.model, variant=None if refused else variant,
+            _fused(ranking, pool, policy.prior_weight), mode=now.method.mode,
+            model=now.engine.model, variant=None if refused else variant,
         )  # fmt: skip
         if wanted.user_id is not None and wanted.candidates is None:
             last = LastRanking(
@@ -201,6 +209,12 @@ class Recommender:
             )  # fmt: skip
             await self._states.keep_last(wanted.user_id, last)
         return order
+
+    def _count_ranking(self, ranking: Ranking, wanted: Wanted, policy: RankingPolicy) -> None:
+        by = policy.chosen_by(wanted.mode, self._policy)
+        self._metrics.rankings.add(RankingLabels(ranking.method.mode, by))
+        if ranking.written is not None:
+            self._metrics.written_lists.add(ReadingLabels(ranking.written.reading))
 
     def _stored(self, state: UserState, question: str) -> Order | None:
         """The same question was answered a moment ago."""
@@ -271,8 +285,12 @@ class _Clock:
         self._laps[name] = now - self._last
         self._last = now
 
+    @property
+    def seconds(self) -> float:
+        return self._last - self._began
+
     def milliseconds(self) -> dict[str, float]:
-        laps = {**self._laps, "total": self._last - self._began}
+        laps = {**self._laps, "total": self.seconds}
         return {f"{name}_ms": round(1000 * seconds, 2) for name, seconds in laps.items()}
 
 

@@ -15,14 +15,17 @@ from services.llm.errors import ModelError
 from services.llm.port import Terms, Usage
 from services.observability.logging import get_logger
 from services.observability.metrics import DegradedLabels, Metrics, RankingLabels
+from services.observability.slo import Slo, count
 from services.prompts import Mode, PromptTooLong
 from services.ranking import Candidate, Ranker, Ranking, RankingRequest, in_order
 from services.recommendations.meeting import early
 from services.recommendations.places import Places
 from services.recommendations.policy import (
+    ChosenBy,
     RankingPolicy,
     Regularizing,
     default_regularization,
+    method_in_force,
 )
 from services.recommendations.wanted import Source
 
@@ -90,16 +93,16 @@ class Reranker:
                 reason = "prompt_too_long"
         log.warning("reranked_without_model", reason=reason)
         self._metrics.recommendations_degraded.add(DegradedLabels(Source.GIVEN, reason))
+        count(self._metrics, Slo.BY_MODEL, met=False)
         alike = [Relevance(place, 1 / len(documents)) for place in range(len(documents))]
         return Reranked(_new_id(), alike, Source.GIVEN, reason=reason)
 
     async def _ranked(self, request: RankingRequest, deadline: Deadline) -> Reranked:
         terms = Terms(early(deadline))
-        engine = await self._ranker.model.describe(terms)
-        text = await self._regularization()
-        method = self._policy.method(None, engine.capabilities.labels, text)
-        ranked = await self._ranker.rank_all([request], method, terms)
-        self._metrics.rankings.add(RankingLabels(method.mode))
+        now = await method_in_force(self._ranker.model, self._policy, self._regularization, terms)
+        ranked = await self._ranker.rank_all([request], now.method, terms)
+        self._metrics.rankings.add(RankingLabels(now.method.mode, ChosenBy.SETTINGS))
+        count(self._metrics, Slo.BY_MODEL, met=True)
         (ranking,) = ranked.rankings
         shares = _shares(ranking)
         order = in_order(ranking.item_ids, shares)
@@ -107,7 +110,7 @@ class Reranker:
             _new_id(),
             [Relevance(place, shares[place]) for place in order],
             Source.MODEL,
-            engine.fingerprint.model,
+            now.engine.model,
             usage=ranked.usage,
         )
 

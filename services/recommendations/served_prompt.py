@@ -11,10 +11,10 @@ from services.llm.deadline import Deadline
 from services.llm.errors import ModelError
 from services.llm.port import Terms
 from services.prompts import Prompt, PromptTooLong
-from services.ranking import EvaluationFingerprint, Ranker
+from services.ranking import Ranker
 from services.recommendations.experiments import Experiments
 from services.recommendations.meeting import Meeting, Met, ranking_request
-from services.recommendations.policy import RankingPolicy, Regularizing
+from services.recommendations.policy import RankingPolicy, Regularizing, method_in_force
 from services.recommendations.wanted import Wanted
 
 # Somebody who looks can wait for the model to be loaded.
@@ -56,7 +56,7 @@ class ServedPrompts:
         met = await self._meeting.meet(wanted, deadline)
         if met.instead is not None:
             raise Unavailable("the database does not answer; try again")
-        if len(met.pool) < 2 or not any(item.title for item in met.pool):
+        if met.nothing_to_tell_apart:
             raise Conflict(
                 "the model is not asked for this user: there are no two candidates to tell apart. "
                 "Store items with titles (POST /items)"
@@ -70,14 +70,12 @@ class ServedPrompts:
 
     async def _composed(self, met: Met, policy: RankingPolicy, terms: Terms) -> ServedPrompt:
         variant, model = policy.variant(met.state.variants), self._ranker.model
-        engine = await model.describe(terms)
-        text = await self._regularization()
-        method = policy.method(None, engine.capabilities.labels, text)
-        prompt = await self._ranker.prompt(ranking_request(met, variant), method, terms)
+        now = await method_in_force(model, policy, self._regularization, terms)
+        prompt = await self._ranker.prompt(ranking_request(met, variant), now.method, terms)
         count = await model.counter(terms)
         return ServedPrompt(
             prompt=prompt,
             segment_tokens=[count(one.text) for one in prompt.segments],
-            fingerprint=EvaluationFingerprint.of(engine.fingerprint, method).digest,
+            fingerprint=now.fingerprint.digest,
             variant=None if prompt.shortened.demonstration_refused else variant,
         )

@@ -103,8 +103,7 @@ async def world(database_url: str, valkey: PrivateValkey, folder: Path) -> Async
             {
                 "data_dir": str(folder),
                 "database_url": database_url,
-                "redis_url": valkey.address.state_url,
-                "broker_url": valkey.address.broker_url,
+                **valkey.settings,
                 "llm_url": url,
                 "llm_model": server.script.model,
                 "heartbeat_seconds": "0.5",
@@ -125,8 +124,7 @@ async def stock(database_url: str, valkey: PrivateValkey, folder: Path) -> None:
         {
             "data_dir": folder,
             "database_url": database_url,
-            "redis_url": valkey.address.state_url,
-            "broker_url": valkey.address.broker_url,
+            **valkey.settings,
         }
     )
     async with contextlib.aclosing(open_database(settings)) as database:

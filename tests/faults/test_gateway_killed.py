@@ -74,8 +74,7 @@ async def test_an_accepted_event_survives_sigkill_of_the_gateway_and_counts_once
 ) -> None:
     settings = {
         "database_url": database_url,
-        "redis_url": valkey.address.state_url,
-        "broker_url": valkey.address.broker_url,
+        **valkey.settings,
         "data_dir": str(tmp_path),
         "rate_limit_per_minute": "0",
     }

@@ -151,7 +151,7 @@ async def test_without_redis_everyone_passes_and_it_is_counted(
     opened_client: ClientFactory,
 ) -> None:
     with PrivateValkey() as own:
-        urls = {"redis_url": own.address.state_url, "broker_url": own.address.broker_url}
+        urls = own.settings
         async with opened_client(rate_limit_per_minute=2, **urls) as client:
             assert (await client.get("/items")).headers["ratelimit-remaining"] == "1"
             own.kill()
@@ -195,7 +195,7 @@ async def test_a_gateway_whose_redis_is_gone_never_answers_with_an_error(
 ) -> None:
     event = {"event_id": "e", "user_id": "u", "item_id": "i", "type": "purchase"}
     with PrivateValkey() as own:
-        urls = {"redis_url": own.address.state_url, "broker_url": own.address.broker_url}
+        urls = own.settings
         own.kill()
         async with opened_client(redis_timeout_seconds=0.3, **urls) as client:
             answers: dict[str, httpx2.Response] = {
@@ -212,5 +212,5 @@ async def test_a_gateway_whose_redis_is_gone_never_answers_with_an_error(
             assert answers["again"].json()["duplicates"] == 1
             assert [item["item_id"] for item in answers["recommend"].json()["items"]] == ["i"]
             assert answers["recommend"].json()["degraded"] is True
-            lost = 'lrgd_jobs_lost_total{job="refresh_popularity"} 1.0'
+            lost = 'lrgd_jobs_lost_total{task="refresh_popularity"} 1.0'
             assert lost in answers["metrics"].text

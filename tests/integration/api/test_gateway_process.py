@@ -22,8 +22,7 @@ EVENT = {"event_id": "late", "user_id": "ada", "item_id": "lamp", "type": "purch
 def gateway_settings(database_url: str, valkey: PrivateValkey, tmp_path: Path) -> dict[str, str]:
     return {
         "database_url": database_url,
-        "redis_url": valkey.address.state_url,
-        "broker_url": valkey.address.broker_url,
+        **valkey.settings,
         "data_dir": str(tmp_path),
     }
 

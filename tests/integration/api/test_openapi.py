@@ -98,8 +98,7 @@ def gateway_url(
         Settings.model_validate(
             {
                 "data_dir": Path(folder),
-                "redis_url": valkey.address.state_url,
-                "broker_url": valkey.address.broker_url,
+                **valkey.settings,
                 "rate_limit_per_minute": 0,
                 "heartbeat_stale_seconds": 3600,
             }

@@ -117,7 +117,7 @@ async def test_a_database_that_hangs_is_named_soon(
 @on_sqlite
 async def test_a_part_that_comes_back_is_ready_again(opened_client: ClientFactory) -> None:
     with PrivateValkey() as own:
-        urls = {"redis_url": own.address.state_url, "broker_url": own.address.broker_url}
+        urls = own.settings
         async with opened_client(**urls) as client:
             own.kill()
             assert not (await readiness(client))[1]["parts"]["redis"]["ready"]

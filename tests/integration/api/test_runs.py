@@ -176,8 +176,11 @@ REGULARIZATION = "/admin/regularization"
 DRAFT = {"by_label": "Answer with labels alone, best first.", "by_title": "Answer with a title."}
 
 
-async def compared(client: httpx2.AsyncClient, version: str, users: int) -> dict[str, Any]:
-    asked = await client.post(f"{REGULARIZATION}/{version}/compare", json={"users": users})
+async def compared(
+    client: httpx2.AsyncClient, version: str, users: int, **limits: int
+) -> dict[str, Any]:
+    wanted = {"users": users, **limits}
+    asked = await client.post(f"{REGULARIZATION}/{version}/compare", json=wanted)
     assert asked.status_code == 202, asked.text
     assert asked.json()["comparison"]["state"] == "waiting"
     while await services_of(client).comparisons.go_on(seconds=60):
@@ -243,6 +246,20 @@ async def test_a_draft_is_served_once_it_was_compared_and_activated(
         REGULARIZATION, json={name: shipped[name] for name in ("by_label", "by_title")}
     )
     assert (back.json()["state"], back.json()["comparison"]) == ("draft", None)
+
+
+async def test_a_comparison_keeps_within_its_budget(shop: httpx2.AsyncClient) -> None:
+    version = (await shop.put(REGULARIZATION, json=DRAFT)).json()["version"]
+    whole = await compared(shop, version, users=4)
+    assert "out_of_budget" not in whole
+    budget = int(whole["tokens"]) - 1
+    some = await compared(shop, version, users=4, budget_tokens=budget)
+    assert (some["state"], some["out_of_budget"]) == ("done", True)
+    assert 0 < some["compared"] < 4
+    assert some["tokens"] <= budget
+    none = await compared(shop, version, users=4, budget_tokens=1)
+    assert (none["state"], none["out_of_budget"]) == ("failed", True)
+    assert "budget" in none["reason"]
 
 
 async def test_a_comparison_with_a_text_that_is_not_in_force_any_more_is_none(

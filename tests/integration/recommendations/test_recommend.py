@@ -29,7 +29,7 @@ async def test_the_model_ranks_and_the_reply_says_so(shop: httpx2.AsyncClient) -
     assert reply["timings"]["total_ms"] > 0
     text = (await shop.get("/metrics")).text
     assert 'lrgd_recommendations_total{source="model"} 1.0' in text
-    assert 'lrgd_rankings_total{mode="first_token"} 1.0' in text
+    assert 'lrgd_rankings_total{chosen_by="settings",mode="first_token"} 1.0' in text
 
 
 async def test_a_posted_event_changes_the_next_list(shop: httpx2.AsyncClient) -> None:

@@ -25,17 +25,10 @@ USERS = [f"user-{number:04d}" for number in range(1, 5)]
 
 
 @pytest.fixture
-def own_valkey() -> Iterator[PrivateValkey]:
-    with PrivateValkey() as server:
-        yield server
-
-
-@pytest.fixture
 def worker(database_url: str, own_valkey: PrivateValkey, tmp_path: Path) -> Iterator[PrivateWorker]:
     settings = {
         "database_url": database_url,
-        "redis_url": own_valkey.address.state_url,
-        "broker_url": own_valkey.address.broker_url,
+        **own_valkey.settings,
         "data_dir": str(tmp_path),
         "heartbeat_seconds": "0.5",
         "learning_new_positives": "2",
@@ -48,8 +41,7 @@ async def test_a_run_over_http_reaches_the_next_list_and_events_bring_another_ro
     opened_client: ClientFactory, own_valkey: PrivateValkey, worker: PrivateWorker
 ) -> None:
     async with opened_client(
-        redis_url=own_valkey.address.state_url,
-        broker_url=own_valkey.address.broker_url,
+        **own_valkey.settings,
         popularity_debounce_seconds=0.1,
         learning_debounce_seconds=0.1,
     ) as client:

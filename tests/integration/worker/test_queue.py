@@ -24,7 +24,7 @@ async def test_who_sends_at_once_shares_one_pool_of_connections(
     def slowly(group: Any, connection: Any, limit: int) -> Any:
         made.append(connection)
         time.sleep(0.05)
-        return create(group, connection, limit)
+        return create(group, connection, limit)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(pools.Connections, "create", slowly)
     # A deadline like no other's: the process keeps pools by address and options.

@@ -31,18 +31,10 @@ PURCHASE = NewEvent(user_id="ada", item_id="lamp", type="purchase")
 
 
 @pytest.fixture
-def own_valkey() -> Iterator[PrivateValkey]:
-    """One that a test may kill."""
-    with PrivateValkey() as server:
-        yield server
-
-
-@pytest.fixture
 def worker_settings(database_url: str, own_valkey: PrivateValkey, tmp_path: Path) -> dict[str, str]:
     return {
         "database_url": database_url,
-        "redis_url": own_valkey.address.state_url,
-        "broker_url": own_valkey.address.broker_url,
+        **own_valkey.settings,
         "data_dir": str(tmp_path),
         "heartbeat_seconds": "0.5",
     }
@@ -58,16 +50,15 @@ async def test_a_positive_event_reaches_the_popularity_list_through_the_queue(
     opened_services: ServicesFactory, own_valkey: PrivateValkey, worker: PrivateWorker
 ) -> None:
     async with opened_services(
-        redis_url=own_valkey.address.state_url,
-        broker_url=own_valkey.address.broker_url,
+        **own_valkey.settings,
         popularity_debounce_seconds=0.1,
     ) as services:
         await services.catalog.record([PURCHASE])
         await _until(lambda: b"lamp" in _raw(own_valkey, POPULAR))
     metrics = _metrics(worker)
-    assert 'lrgd_jobs_total{job="refresh_popularity",outcome="done"}' in metrics
-    assert 'lrgd_jobs_total{job="heartbeat",outcome="done"}' in metrics
-    assert 'lrgd_job_seconds_count{job="heartbeat"}' in metrics
+    assert 'lrgd_jobs_total{task="refresh_popularity",outcome="done"}' in metrics
+    assert 'lrgd_jobs_total{task="heartbeat",outcome="done"}' in metrics
+    assert 'lrgd_job_seconds_count{task="heartbeat"}' in metrics
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -75,8 +66,7 @@ async def test_a_positive_event_reaches_the_co_visitation_index_through_the_queu
     opened_services: ServicesFactory, own_valkey: PrivateValkey, worker: PrivateWorker
 ) -> None:
     async with opened_services(
-        redis_url=own_valkey.address.state_url,
-        broker_url=own_valkey.address.broker_url,
+        **own_valkey.settings,
         popularity_debounce_seconds=0.1,
     ) as services:
         await services.catalog.record(
@@ -87,7 +77,7 @@ async def test_a_positive_event_reaches_the_co_visitation_index_through_the_queu
                 await asyncio.sleep(0.05)
     await _until(lambda: "lrgd_covisit_pairs 4.0" in _metrics(worker))
     await _until(
-        lambda: 'lrgd_jobs_total{job="refresh_covisitation",outcome="done"}' in _metrics(worker)
+        lambda: 'lrgd_jobs_total{task="refresh_covisitation",outcome="done"}' in _metrics(worker)
     )
 
 
@@ -95,9 +85,7 @@ async def test_a_positive_event_reaches_the_co_visitation_index_through_the_queu
 async def test_a_job_whose_child_is_killed_is_done_by_another(
     opened_services: ServicesFactory, own_valkey: PrivateValkey, worker: PrivateWorker
 ) -> None:
-    async with opened_services(
-        redis_url=own_valkey.address.state_url, broker_url=own_valkey.address.broker_url
-    ) as services:
+    async with opened_services(**own_valkey.settings) as services:
         await services.database.write(
             lambda session: services.catalog.record_in(CatalogRepository(session), [PURCHASE])
         )

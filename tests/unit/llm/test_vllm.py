@@ -238,7 +238,8 @@ async def test_another_server_behind_the_address_is_probed_anew(
 
 async def test_after_an_outage_the_server_is_probed_anew(opened: Opened) -> None:
     server = ScriptedServer()
-    policy = BreakerPolicy(failures=1, open_seconds=0.01)
+    # Open for longer than a slow machine needs to ask again.
+    policy = BreakerPolicy(failures=1, open_seconds=0.5)
     async with opened(server, breaker=policy) as model:
         await model.describe(TERMS)
         server.faults.begin(Fault.FAILED, times=1)
@@ -247,7 +248,7 @@ async def test_after_an_outage_the_server_is_probed_anew(opened: Opened) -> None
             await model.generate([request], TERMS)
         with pytest.raises(CircuitOpen):
             await model.generate([request], TERMS)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.55)
         server.version = "2"
         await model.generate([request], TERMS)
         async with asyncio.timeout(5):
