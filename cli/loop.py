@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from cli.figures import Figures
+from cli.progress import Told
+from lab.embedded import EMBEDDED
 from lab.loop.names import ArmName, CandidatesFrom
-
-EMBEDDED = "onnx"
 
 
 def loop(
@@ -45,10 +44,11 @@ def loop(
 ) -> None:
     """Learn on fresh users and test on their newest choice, which nothing that learns has read.
 
-    [bold]zero_shot[/], [bold]zero_shot_long[/]: no demonstration; its tokens spent on older
-    history. [bold]generated[/]: one demonstration, unselected. [bold]best_of_n[/]: as many
-    independent ones as pdo3 writes, the best on the held-out events. [bold]pdo1[/]: one path, as
-    many rounds as pdo3 writes texts. [bold]pdo3[/]: three paths that perturb each other.
+    [bold]zero_shot[/], [bold]zero_shot_long[/], [bold]zero_shot_longer[/]: no demonstration; its
+    tokens, or those of two, spent on older history. [bold]generated[/], [bold]generated_pair[/]:
+    one demonstration, or two, unselected. [bold]best_of_n[/]: as many independent ones as pdo3
+    writes, the best on the held-out events. [bold]pdo1[/]: one path, as many rounds as pdo3 writes
+    texts. [bold]pdo3[/]: three paths; [bold]pdo3_no_perturbation[/]: that never perturb each other.
     [bold]reveals_validation[/]: the generator sees the held-out events (an ablation).
 
     [bold]lrgd lab loop --users 20 --rounds 2[/]   a first look
@@ -57,7 +57,6 @@ def loop(
     from lab.loop.figures import loop_figures  # noqa: PLC0415
     from lab.loop.loop import Loop, run_loop  # noqa: PLC0415
 
-    console = Console(stderr=True)
     wanted = Loop(
         out,
         users=1000 if full else users,
@@ -71,15 +70,8 @@ def loop(
         processes=processes,
     )
     figures = Figures("lrgd lab loop", engine=engine)
-    with Bar(console=console) as bar:
-        tasks: dict[str, Any] = {}
-
-        def tell(what: str, done: int, of: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=of)
-            bar.update(tasks[what], completed=done, total=of)
-
-        run_loop(wanted, tell)
+    with Told() as told:
+        run_loop(wanted, told)
     measured, detail = loop_figures(wanted)
     if not as_json:
         _print(detail)

@@ -16,12 +16,14 @@ import numpy as np
 from lab.mini.conditions import Question, questions
 from lab.shop.taste import EVALUATION_USERS, Shop
 from services.demonstrations.generator import Generator, Task, Writing
-from services.demonstrations.similarity import profile, similarity
+from services.demonstrations.likeness import Likeness, SimilarityBy
 from services.llm.port import LanguageModel, Terms
+from services.optimizer.plan import Plan
 from services.prompts.titles import fold
 
 SECONDS = 300.0
 WINDOW = 10  # of history, as prompts have it
+VIEW = Plan().view(0)
 # So many of the pairs from one prompt are less alike than tau.
 QUANTILE = 0.9
 
@@ -32,11 +34,15 @@ Figures = dict[str, float]
 class Calibration:
     users: int = 30
     samples: int = 6
-    temperature: float = 0.8
+    by: SimilarityBy = SimilarityBy.NGRAMS
+    temperature: float = Plan().temperature
 
 
 async def calibrate(
-    model: LanguageModel, calibration: Calibration, tell: Callable[[int, int], None]
+    model: LanguageModel,
+    likeness: Likeness,
+    calibration: Calibration,
+    tell: Callable[[int, int], None],
 ) -> tuple[Figures, dict[str, Any]]:
     shop = Shop()
     titles = {fold(item.title) for item in shop.catalog.items}
@@ -45,7 +51,7 @@ async def calibrate(
     by_user: list[list[str]] = []
     asked: Sequence[Question] = questions(shop, _numbers(calibration), WINDOW)
     for number, question in enumerate(asked, start=1):
-        prompt = question.generator_prompt(shop, count)
+        prompt = question.generator_prompt(shop, count, window=VIEW.window)
         written = await generator.write(
             [Task(prompt, 1_000 * question.user + n) for n in range(calibration.samples)],
             Terms.within(SECONDS),
@@ -55,9 +61,10 @@ async def calibrate(
             [one.demonstration.as_text() for one in written if one.demonstration is not None]
         )
         tell(number, len(asked))
-    same = [_alike(one, other) for texts in by_user for one, other in combinations(texts, 2)]
+    of_one = [pair for texts in by_user for pair in combinations(texts, 2)]
     firsts = [texts[0] for texts in by_user if texts]
-    strangers = [_alike(one, other) for one, other in combinations(firsts, 2)]
+    same = await likeness.of(calibration.by, of_one)
+    strangers = await likeness.of(calibration.by, list(combinations(firsts, 2)))
     figures = {
         "tau": float(np.quantile(same, QUANTILE)),
         "same_prompt.mean": float(np.mean(same)),
@@ -67,13 +74,13 @@ async def calibrate(
         "other_users.p95": float(np.quantile(strangers, 0.95)),
         "pairs": float(len(same)),
     }
-    return figures, {"users": len(firsts), "samples": calibration.samples}
+    return figures, {
+        "users": len(firsts),
+        "samples": calibration.samples,
+        "by": calibration.by.value,
+    }
 
 
 def _numbers(calibration: Calibration) -> Sequence[int]:
     """Apart from those whom `lrgd lab loop` learns on."""
     return EVALUATION_USERS[100_000 : 100_000 + calibration.users]
-
-
-def _alike(one: str, other: str) -> float:
-    return similarity(profile(one), profile(other))

@@ -12,14 +12,18 @@ from sqlalchemy import func, select
 from lab.learning.learning import Learning
 from lab.servers.valkey import PrivateValkey
 from services.catalog.positives import PositiveEvents
+from services.demonstrations.repository import DemonstrationsRepository
+from services.demonstrations.variant import served_of
 from services.llm.port import LanguageModel
 from services.observability.metrics import Metrics
 from services.optimizer.learner import Learner
+from services.optimizer.learning_repository import LearningRepository
 from services.optimizer.ledger import Ledger
 from services.optimizer.material import Candidates, Materials
 from services.optimizer.models import PartState, Round, RoundState, RunUser
 from services.optimizer.rules import Budget
 from services.optimizer.runner import RoundRunner
+from services.prompts import Demonstrated
 from services.retrieval.known_items import KnownItems
 from services.retrieval.popularity import Popularity
 from services.retrieval.retrieval import Retrieval
@@ -59,6 +63,32 @@ class World:
         while more:
             more = await learner.advance(limit=by.at_once, seconds=SLICE_SECONDS)
             tell(await self._rounds_done(run_id), len(users) * learning.rounds)
+
+    async def served_text(self, user: str) -> Demonstrated | None:
+        """What the rounds serve in the end."""
+        async with self.database.reading() as session:
+            _, variants = await DemonstrationsRepository(session).served(user)
+        served = served_of(variants)
+        return None if served is None else served.texts()
+
+    async def first_text(self, user: str) -> Demonstrated | None:
+        """What the first path wrote in the first round, whatever was found of it."""
+        text = (await self._first_texts(user)).get(0)
+        return None if text is None else Demonstrated(text)
+
+    async def first_pair(self, user: str) -> Demonstrated | None:
+        """The same with what the second path wrote beside it."""
+        texts = await self._first_texts(user)
+        return Demonstrated(texts[0], texts.get(1)) if 0 in texts else None
+
+    async def _first_texts(self, user: str) -> dict[int, str]:
+        async with self.database.reading() as session:
+            known = await LearningRepository(session).variants(user)
+        return {
+            one.row.path: one.current.text
+            for one in known
+            if one.row.round_number == 1 and one.current is not None
+        }
 
     async def _rounds_done(self, run_id: str) -> int:
         """A user who cannot learn has no rounds to wait for."""

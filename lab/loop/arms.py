@@ -7,7 +7,8 @@ from lab.loop.names import ArmName
 from services.optimizer.plan import Plan
 
 
-# Without an entry, an arm learns nothing: `generated` takes the first text of `pdo3`, unselected.
+# Without an entry, an arm learns nothing: `generated` takes the first text of `pdo3`, unselected,
+# and `generated_pair` the first texts of its first two paths, as rounds show two.
 def learning_arms(plan: Plan, rounds: int) -> dict[ArmName, Learning]:
     paths = 3
     three = plan.model_copy(update={"paths": paths})

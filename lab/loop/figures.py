@@ -20,7 +20,10 @@ from lab.statistics import estimate, paired_bootstrap, spearman
 from services.ranking.effect import effect_d
 
 CUTOFF = 10
-COMPARED = ("zero_shot", "zero_shot_long", "generated", "best_of_n", "pdo1", "pdo3_no_perturbation")
+COMPARED = (
+    "zero_shot", "zero_shot_long", "zero_shot_longer", "generated", "generated_pair", "best_of_n",
+    "pdo1", "pdo3_no_perturbation",
+)  # fmt: skip
 
 Figures = dict[str, float]
 ByUser = Mapping[str, Sequence[Tested]]  # one for each seed

@@ -13,7 +13,9 @@ class CandidatesFrom(StrEnum):
 class ArmName(StrEnum):
     ZERO_SHOT = "zero_shot"
     ZERO_SHOT_LONG = "zero_shot_long"
+    ZERO_SHOT_LONGER = "zero_shot_longer"
     GENERATED = "generated"
+    GENERATED_PAIR = "generated_pair"
     BEST_OF_N = "best_of_n"
     PDO1 = "pdo1"
     PDO3 = "pdo3"

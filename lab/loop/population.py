@@ -12,20 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from lab.learning.world import opened_database
+from lab.learning.filling import Contents, fill
 from lab.shop.events import POSITIVE_EVENTS, in_time_order, sample_users
 from lab.shop.files import event_rows, item_rows, user_rows
 from lab.shop.taste import EVALUATION_USERS, Shop
-from services.catalog.catalog import Catalog, NothingFollows
 from services.catalog.inputs import NewEvent, NewItem, NewUser
 from services.catalog.positives import PositiveEvents
-from services.schema import upgrade
-from services.settings import UnknownIds
 
 POSITIVES = PositiveEvents.parse(POSITIVE_EVENTS)
 # Of those who are only learned from; nobody is asked about among them.
 CROWD = 500
-_BATCH = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +66,12 @@ async def _fill(file: Path, users: int, crowd: int) -> list[NewEvent]:
         for one in events
         if one.user_id not in newest or _moment(one) < _moment(newest[one.user_id])
     ]
-    async with opened_database(file) as database:
-        await upgrade(database)
-        catalog = Catalog(
-            database,
-            positives=POSITIVES,
-            unknown_users=UnknownIds.CREATE,
-            unknown_items=UnknownIds.REFUSE,
-            after=NothingFollows(),
-        )
-        await catalog.upsert_items([NewItem.model_validate(row) for row in item_rows(shop)])
-        await catalog.upsert_users([NewUser.model_validate(row) for row in user_rows(asked)])
-        for begin in range(0, len(kept), _BATCH):
-            await catalog.record(kept[begin : begin + _BATCH])
-        async with database.engine.begin() as connection:
-            # One file without a journal beside it: it is copied.
-            await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    contents = Contents(
+        items=[NewItem.model_validate(row) for row in item_rows(shop)],
+        users=[NewUser.model_validate(row) for row in user_rows(asked)],
+        events=kept,
+    )
+    await fill(file, contents, POSITIVES)
     return list(newest.values())
 
 

@@ -21,15 +21,12 @@ from lab.loop.names import ArmName, CandidatesFrom
 from lab.loop.population import POSITIVES, read_tests, titles_of_shop
 from lab.loop.testing import Tested, Tester, questions_about, read_tested
 from lab.loop.uniform import UniformCandidates
-from services.demonstrations.repository import DemonstrationsRepository
-from services.demonstrations.variant import served_of
 from services.llm.port import LanguageModel
 from services.optimizer.learning_repository import LearningRepository
 from services.optimizer.material import Candidates, Question, RetrievedCandidates
 from services.optimizer.models import Evaluation
 from services.optimizer.plan import Plan
 from services.optimizer.under_way import ZERO_SHOT_PATH
-from services.prompts import Demonstrated
 from services.storage.database import Database
 
 
@@ -108,6 +105,7 @@ class _Share:
         for arm, test in (
             (ArmName.ZERO_SHOT, tester.zero_shot),
             (ArmName.ZERO_SHOT_LONG, tester.zero_shot_long),
+            (ArmName.ZERO_SHOT_LONGER, tester.zero_shot_longer),
         ):
             if arm not in self._loop.arms:
                 continue
@@ -125,18 +123,21 @@ class _Share:
     async def test(self, world: World, arm: ArmName) -> None:
         for user, asked in self._questions.items():
             if not self._results.has(arm, user):
-                async with world.database.reading() as session:
-                    _, variants = await DemonstrationsRepository(session).served(user)
-                served = served_of(variants)
-                texts = None if served is None else served.texts()
+                texts = await world.served_text(user)
                 tested = await self._tester.test(arm, user, asked, texts)
                 if arm is ArmName.PDO3:
                     tested.variants = await self._all_variants(world.database, user)
                 self._results.keep(tested)
-            generated = ArmName.GENERATED
-            if arm is ArmName.PDO3 and not self._results.has(generated, user):
-                first = await _first_text(world.database, user)
-                self._results.keep(await self._tester.test(generated, user, asked, first))
+            if arm is ArmName.PDO3:
+                await self._test_unselected(world, user, asked)
+
+    async def _test_unselected(self, world: World, user: str, asked: Sequence[Question]) -> None:
+        for arm, first in (
+            (ArmName.GENERATED, world.first_text),
+            (ArmName.GENERATED_PAIR, world.first_pair),
+        ):
+            if not self._results.has(arm, user):
+                self._results.keep(await self._tester.test(arm, user, asked, await first(user)))
 
     async def _all_variants(self, database: Database, user: str) -> list[tuple[float, float]]:
         """Of each variant that was judged on every draw: the mean log-score on the held-out events,
@@ -157,11 +158,3 @@ class _Share:
                 tested = await self._tester.test("", user, self._questions[user], one.demonstrated)
                 pairs.append((mean, sum(tested.log_scores) / len(tested.log_scores)))
         return pairs
-
-
-async def _first_text(database: Database, user: str) -> Demonstrated | None:
-    """What the first path wrote in the first round, whatever was found of it."""
-    async with database.reading() as session:
-        known = await LearningRepository(session).variants(user)
-    first = [one for one in known if one.row.path == 0 and one.row.round_number == 1]
-    return first[0].demonstrated if first else None

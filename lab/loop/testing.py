@@ -84,8 +84,13 @@ class Tester:
         return await self.test(arm, user, questions, None)
 
     async def zero_shot_long(self, arm: str, user: str, questions: Sequence[Question]) -> Tested:
-        """The tokens of a demonstration, spent on older history."""
+        """The tokens that a demonstration may take, spent on older history."""
         return await self._tested(arm, user, questions, None, with_older_history(self._method))
+
+    async def zero_shot_longer(self, arm: str, user: str, questions: Sequence[Question]) -> Tested:
+        """Those of two: of X_D_curr and X_D_per."""
+        longer = with_older_history(self._method, demonstrations=2)
+        return await self._tested(arm, user, questions, None, longer)
 
     async def test(
         self, arm: str, user: str, questions: Sequence[Question], shown: Demonstrated | None

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Double,
@@ -17,12 +16,10 @@ from sqlalchemy import (
     false,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.storage.base import Base, Id, LongText, UtcMoment
+from services.storage.base import Base, Id, Json, LongText, UtcMoment
 
-Json = JSON().with_variant(JSONB(), "postgresql")
 Seq = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only an INTEGER key
 _ANSWERS_A_LIST = text("recommendation_id IS NOT NULL")
 

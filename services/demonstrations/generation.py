@@ -28,7 +28,7 @@ from services.prompts.titles import HYGIENE_VERSION, capped, clean
 
 FOLDER = Path(__file__).parent / "templates"
 FILE = "generator.jinja"
-LEAST_LISTED = 5
+LEAST_LISTED, LEAST_PART = 5, 3
 
 
 class ViewKind(StrEnum):
@@ -39,14 +39,34 @@ class ViewKind(StrEnum):
     NEIGHBORS = "neighbors"
 
 
+class Part(StrEnum):
+    """Which of the items in a view's window are listed."""
+
+    ALL = "all"
+    OLDER = "older"
+    NEWER = "newer"
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """`window` is how many of the newest items of the snapshot are listed, but the very newest
-    `skipped`, which a prompt shows anyway; counts are of all."""
+    `skipped`, which a prompt shows anyway; `part` is one half of these, where there are enough;
+    counts are of all."""
 
     kind: ViewKind = ViewKind.TITLES
     window: int = 20
     skipped: int = 0
+    part: Part = Part.ALL
+
+    def listed(self, titles: Sequence[str]) -> Sequence[str]:
+        """Of all titles, oldest first."""
+        # Rather what is known already than next to nothing.
+        skipped = min(self.skipped, max(0, len(titles) - LEAST_LISTED))
+        window = titles[: len(titles) - skipped][-self.window :]
+        half = len(window) // 2
+        if self.part is Part.ALL or half < LEAST_PART:
+            return window
+        return window[:half] if self.part is Part.OLDER else window[half:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +134,7 @@ def generator_prompt(
     if min(len(snapshot.history), view.window) < LEAST_HISTORY:
         raise ValueError(f"a demonstration needs {LEAST_HISTORY} past items: one chosen after one")
     known = [_title(item, limits, count) for item in snapshot.history]
-    # Rather what is known already than next to nothing.
-    skipped = min(view.skipped, max(0, len(known) - LEAST_LISTED))
-    titles = known[: len(known) - skipped][-view.window :]
+    titles = view.listed(known)
     neighbors = _neighbors(snapshot, view, limits, count)
     remembered = [_effect(entry) for entry in memory[: limits.remembered]]
     content = ""

@@ -40,10 +40,11 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`seed` draws the first attempt; each further one has its own."""
+    """`seed` draws the first attempt; each further one has its own. `temperature` None: as all."""
 
     prompt: GeneratorPrompt
     seed: int
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def _request(task: Task, attempt: int, writing: Writing) -> GenerationRequest:
     prompt = task.prompt
     seed = (task.seed * 1_000_003 + attempt) % 2**31
     schema = prompt.schema_of_listed_titles(seed) if writing.named_from_list else prompt.schema
-    sampling = Sampling(writing.max_tokens, temperature=writing.temperature, seed=seed)
+    temperature = writing.temperature if task.temperature is None else task.temperature
+    sampling = Sampling(writing.max_tokens, temperature=temperature, seed=seed)
     return GenerationRequest(
         prompt.chat, sampling, JsonSchema(schema) if writing.constrained else None
     )

@@ -5,13 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Double, ForeignKey, Index, Integer, String, false, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Boolean, Double, ForeignKey, Index, Integer, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.storage.base import Base, Id, LongText, UtcMoment
-
-Json = JSON().with_variant(JSONB(), "postgresql")
+from services.storage.base import Base, Id, Json, LongText, UtcMoment
 
 
 class StoredDemonstration(Base):

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from services.demonstrations.models import StoredDemonstration, StoredVariant, Switch
 from services.demonstrations.variant import ServedVariant
+
+_CURRENT, _PERTURBATION = aliased(StoredDemonstration), aliased(StoredDemonstration)
+
+
+def variants_with_texts(user_id: str) -> Select[StoredVariant, str, str | None]:
+    """A user's variants with X_D_curr, and X_D_per or none. Zero-shot has no text: it is left
+    out."""
+    return (
+        select(StoredVariant, _CURRENT.text, _PERTURBATION.text)
+        .join(_CURRENT, _CURRENT.demonstration_id == StoredVariant.current_id)
+        .outerjoin(_PERTURBATION, _PERTURBATION.demonstration_id == StoredVariant.perturbation_id)
+        .where(StoredVariant.user_id == user_id)
+    )
 
 
 class DemonstrationsRepository:
@@ -22,15 +35,9 @@ class DemonstrationsRepository:
         newest = await self.newest_switch(user_id)
         if newest is None:
             return 0, ()
-        current, perturbation = aliased(StoredDemonstration), aliased(StoredDemonstration)
         rows = await self.session.execute(
-            select(StoredVariant, current.text, perturbation.text)
-            .join(current, current.demonstration_id == StoredVariant.current_id)
-            .outerjoin(perturbation, perturbation.demonstration_id == StoredVariant.perturbation_id)
-            .where(
-                StoredVariant.user_id == user_id,
-                or_(StoredVariant.incumbent, StoredVariant.variant_id == newest.variant_id),
-            )
+            variants_with_texts(user_id)
+            .where(or_(StoredVariant.incumbent, StoredVariant.variant_id == newest.variant_id))
             .order_by(StoredVariant.path, StoredVariant.round_number)
         )
         return newest.number, [

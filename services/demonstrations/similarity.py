@@ -30,6 +30,10 @@ def similarity(one: Profile, other: Profile) -> float:
     return min(1.0, product / norms) if norms else 0.0
 
 
+def alike(one: str, other: str) -> float:
+    return similarity(profile(one), profile(other))
+
+
 def mean_pairwise(texts: list[str]) -> float:
     """Of at least two texts."""
     pairs = list(combinations(map(profile, texts), 2))

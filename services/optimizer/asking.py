@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.catalog.inputs import Id
 from services.catalog.positives import PositiveEvents
+from services.demonstrations.likeness import NO_EMBEDDINGS, SimilarityBy
 from services.errors import InvalidRequest
 from services.optimizer.cohorts import Cohort, CohortsRepository
 from services.optimizer.ledger import Ledger
@@ -63,19 +64,28 @@ class NewRun(BaseModel):
 
 
 class Asking:
-    """Each call wakes the workers, after its commit."""
+    """Each call wakes the workers, after its commit. `embeds`: there is a server of embeddings."""
 
     def __init__(
-        self, database: Database, ledger: Ledger, positives: PositiveEvents, queue: Queue
+        self,
+        database: Database,
+        ledger: Ledger,
+        positives: PositiveEvents,
+        queue: Queue,
+        *,
+        embeds: bool = False,
     ) -> None:
         self._database = database
         self._ledger = ledger
         self._positives = positives
         self._queue = queue
+        self._embeds = embeds
 
     async def start(self, wanted: NewRun) -> Progress:
         """Who belongs to a cohort is looked up once: the same call again does not add to it those
         who came since, unless it was broken off."""
+        if wanted.settings.similarity_by is SimilarityBy.EMBEDDINGS and not self._embeds:
+            raise InvalidRequest(NO_EMBEDDINGS)
         users = wanted.users
         if users is None:
             users = await self._of(wanted.cohort)

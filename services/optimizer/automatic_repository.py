@@ -71,6 +71,14 @@ class AutomaticRepository:
         query = select(func.coalesce(func.sum(cost), 0)).where(Run.made_at >= moment, _IS_OWN)
         return int(await self.session.scalar(query) or 0)
 
+    async def budget_used(self) -> float:
+        """Of the tokens a run may spend, the share spent: the highest of those going on."""
+        share = Run.spent_tokens * 1.0 / Run.budget_tokens
+        query = select(func.max(share)).where(
+            Run.state == RunState.RUNNING, Run.budget_tokens.is_not(None), Run.budget_tokens > 0
+        )
+        return float(await self.session.scalar(query) or 0.0)
+
     async def tokens_of_a_round(self) -> int | None:
         """The most that one of the newest which started by themselves has cost: those of other
         runs may have had other settings. None before the first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from services.catalog.positives import PositiveEvents
@@ -15,12 +15,14 @@ from services.llm.errors import ModelError
 from services.llm.port import LanguageModel, Priority, Terms
 from services.observability.logging import get_logger
 from services.optimizer.cohorts import Cohort, CohortsRepository
+from services.optimizer.estimates import most_tokens
 from services.optimizer.material import Materials, TooFewPositives
+from services.optimizer.models import RegularizationText
 from services.optimizer.plan import Plan
 from services.optimizer.regularizations import summary, text_of
 from services.optimizer.regularizations_repository import RegularizationsRepository
 from services.prompts import DEFAULT_REGULARIZATION, Regularization
-from services.ranking import Method, Ranker
+from services.ranking import Ranker
 from services.ranking.effect import effect_d, log_score
 from services.recommendations.policy import RankingPolicy
 from services.storage.database import Database
@@ -74,7 +76,10 @@ class Comparisons:
         elif known < len(comparison["cohort"]):
             user_id = comparison["cohort"][known]
             try:
-                figures = await self._figures(user_id, text_of(row), in_force)
+                figures = await self._figures(user_id, text_of(row), in_force, _left(comparison))
+            except _OutOfBudget:
+                comparison |= _ended(comparison) | {"out_of_budget": True}
+                return await self._keep(row, known, comparison)
             except ModelError as error:  # beat brings us here again
                 log.warning("comparison_without_model", error=str(error))
                 return False
@@ -85,6 +90,9 @@ class Comparisons:
                 comparison["rows"] = {**comparison["rows"], user_id: figures}
         else:
             comparison |= _ended(comparison)
+        return await self._keep(row, known, comparison)
+
+    async def _keep(self, row: RegularizationText, known: int, comparison: dict[str, Any]) -> bool:
         await self._database.write(
             lambda session: RegularizationsRepository(session).keep(
                 row.version, comparison["asked_at"], known, comparison
@@ -93,15 +101,15 @@ class Comparisons:
         return True
 
     async def _figures(
-        self, user_id: str, draft: Regularization, in_force: Regularization
+        self, user_id: str, draft: Regularization, in_force: Regularization, left: int | None
     ) -> list[float] | None:
         """Means over the user's held-out events: Effect_D under both, then log-score; and tokens.
-        None: too few positive events."""
+        None: too few positive events. Raises _OutOfBudget where that may cost more than `left`."""
         terms = Terms.within(STEP_SECONDS, Priority.ROUND)
         engine = await self._model.describe(terms)
         labels = engine.capabilities.labels
         try:
-            material = await self._materials.of(user_id, Plan(draws=1))
+            material = await self._materials.of(user_id, Plan(paths=1, draws=1))
         except TooFewPositives:
             return None
         async with self._database.reading() as session:
@@ -109,11 +117,16 @@ class Comparisons:
         served = served_of(variants)
         texts = None if served is None else served.texts()
         requests = [question.under(texts) for question in material.questions]
+        methods = [self._policy.method(None, labels, text) for text in (draft, in_force)]
+        if left is not None:
+            count = await self._model.counter(terms)
+            once = sum(most_tokens(one, count) for one in requests)
+            if left < once * sum(method.permutations for method in methods):
+                raise _OutOfBudget
         figures, tokens = [], 0
-        for text in (draft, in_force):
+        for method in methods:
             if self._courtesy is not None:
                 await self._courtesy()
-            method: Method = self._policy.method(None, labels, text)
             ranked = await self._ranker.rank_all(requests, method, terms)
             tokens += ranked.usage.prompt + ranked.usage.completion
             pairs = list(zip(ranked.rankings, material.questions, strict=True))
@@ -131,6 +144,20 @@ class Comparisons:
         return [draft_effect, effect, draft_score, score, float(tokens)]
 
 
+class _OutOfBudget(Exception):
+    """The next user may cost more than is left."""
+
+
+def _left(comparison: dict[str, Any]) -> int | None:
+    """Of the comparison's tokens; None: there is no limit."""
+    budget = comparison.get("budget_tokens")
+    return None if budget is None else budget - int(_spent(comparison["rows"].values()))
+
+
+def _spent(rows: Iterable[Sequence[float]]) -> float:
+    return sum(row[4] for row in rows)
+
+
 def _chosen(users: Sequence[str], version: str, most: int) -> list[str]:
     """By a hash: the same for the same draft, and owed to nothing that an id may mean."""
 
@@ -143,9 +170,11 @@ def _chosen(users: Sequence[str], version: str, most: int) -> list[str]:
 def _ended(comparison: dict[str, Any]) -> dict[str, Any]:
     rows = list(comparison["rows"].values())
     if not rows:
-        return _failed("nobody of the cohort has enough positive events")
-    tokens = sum(row[4] for row in rows)
-    told = {"state": "done", "compared": len(rows), "tokens": tokens, **summary(rows)}
+        return _failed(
+            "nobody was compared: the cohort has too few positive events, or the budget was less "
+            "than one user may cost"
+        )
+    told = {"state": "done", "compared": len(rows), "tokens": _spent(rows), **summary(rows)}
     return told | _NOBODY
 
 

@@ -3,11 +3,10 @@ collapsed. Pure: from what was judged to what is to be stored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.demonstrations.similarity import profile, similarity
 from services.optimizer.learning_repository import KnownVariant
 from services.optimizer.plan import Plan
 from services.optimizer.rules import (
@@ -22,10 +21,9 @@ from services.optimizer.rules import (
     gain,
     is_effective,
     most_effective,
+    order_of_memory,
     quality,
 )
-
-Alike = Callable[[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,14 @@ class Found:
     def quality(self, variant: KnownVariant) -> Quality:
         return quality(self.judged[variant.variant_id])
 
+    def repetitions(self) -> dict[int, tuple[str, str]]:
+        """By path that has written now and before: the text it wrote last, and the new one."""
+        return {
+            path: (self.last_texts[path], one.current.text)
+            for path, one in self.new.items()
+            if path in self.last_texts and one.current is not None
+        }
+
     def base(self, path: int) -> KnownVariant:
         """What a path's new variant must be better than: its incumbent, unless newer events have
         put that one behind zero-shot."""
@@ -56,6 +62,14 @@ class Found:
     def beats_zero_shot(self, variant: KnownVariant) -> bool:
         mine, bare = self.quality(variant), self.quality(self.zero_shot)
         return mine.log_score > bare.log_score and mine.effect_d >= bare.effect_d
+
+    def standings(self, incumbents: Mapping[int, KnownVariant]) -> list[Standing]:
+        """Of those that are not behind zero-shot."""
+        return [
+            Standing(one.variant_id, path, self.quality(one), one.row.tokens)
+            for path, one in incumbents.items()
+            if self.beats_zero_shot(one)
+        ]
 
     def gain(self, path: int) -> Gain:
         """Of a path's new variant, on as many draws as it was judged on."""
@@ -78,16 +92,16 @@ class Decision:
 
 
 def decide(
-    plan: Plan, found: Found, notes: Mapping[str, Any], alike: Alike | None = None
+    plan: Plan, found: Found, notes: Mapping[str, Any], similar: Mapping[int, float]
 ) -> Decision:
-    """`notes` is what the round wrote down as it went: refused texts, and who was perturbed."""
-    alike = alike or _by_ngrams
+    """`notes` is what the round wrote down as it went: refused texts, and who was perturbed;
+    `similar`, by path, how alike its text is to the one it wrote last, where there are both."""
     incumbents = dict(found.incumbents)
     effective = {one.variant_id: one for one in found.effective}
     accepted: set[str] = set()
     states, told = {}, []
     for path in range(plan.paths):
-        step, line = _step(plan, path, found, alike)
+        step, line = _step(plan, path, found, similar.get(path))
         new = found.new.get(path)
         if new is not None and line["accepted"]:
             accepted.add(new.variant_id)
@@ -98,7 +112,7 @@ def decide(
         states[path] = before.after(step, plan.collapse)
         told.append(line | _noted(notes, path) | {"collapsed": states[path].collapsed})
     remembered = _remembered(found, effective.values(), plan.memory)
-    active = _active(found, incumbents)
+    active = most_effective(found.standings(incumbents))
     kept = {one.variant_id for one in incumbents.values()}
     judgments = [
         Judgment(
@@ -120,19 +134,18 @@ def decide(
     return Decision(judgments, states, active_id, outcome)
 
 
-def _step(plan: Plan, path: int, found: Found, alike: Alike) -> tuple[Step, dict[str, Any]]:
+def _step(
+    plan: Plan, path: int, found: Found, similar: float | None
+) -> tuple[Step, dict[str, Any]]:
     new = found.new.get(path)
     if new is None:
         return Step(None, 0.0), {
             "path": path, "written": False, "similarity": None, "accepted": False,
             "effective": False,
         }  # fmt: skip
-    assert new.current is not None, "a path's variant has a demonstration"
     gained, whole = found.gain(path), found.is_whole(new)
     took = whole and accepts(gained, plan.z)
     mine, bare = (found.judged[one.variant_id] for one in (new, found.zero_shot))
-    last = found.last_texts.get(path)
-    similar = None if last is None else alike(last, new.current.text)
     return Step(similar, gained.log_score if took else 0.0), {
         "path": path,
         "written": True,
@@ -156,18 +169,10 @@ def _noted(notes: Mapping[str, Any], path: int) -> dict[str, Any]:
     }
 
 
-def _active(found: Found, incumbents: Mapping[int, KnownVariant]) -> Standing | None:
-    return most_effective(
-        Standing(one.variant_id, path, found.quality(one), one.row.tokens)
-        for path, one in incumbents.items()
-        if found.beats_zero_shot(one)
-    )
-
-
 def _remembered(found: Found, effective: Iterable[KnownVariant], most: int) -> set[str]:
     def worth(one: KnownVariant) -> tuple[float, float, str]:
         known = _known_quality(found, one)
-        return (-known.effect_d, -known.log_score, one.variant_id)
+        return order_of_memory(known.effect_d, known.log_score, one.variant_id)
 
     return {one.variant_id for one in sorted(effective, key=worth)[:most]}
 
@@ -186,7 +191,3 @@ def _unique(variants: Sequence[KnownVariant]) -> list[KnownVariant]:
 
 def _told(found: Quality) -> dict[str, float]:
     return {"effect_d": round(found.effect_d, 6), "log_score": round(found.log_score, 6)}
-
-
-def _by_ngrams(one: str, other: str) -> float:
-    return similarity(profile(one), profile(other))

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.optimizer.ledger import lose_calls
 from services.optimizer.repository import LedgerRepository
 from services.optimizer.runs import close_finished
+from services.optimizer.spending import lose_calls
 
 
 class LedgerDeletions:

@@ -7,20 +7,16 @@ import contextlib
 import time
 
 from services.errors import LrgdError, PublicError
+from services.llm.affinity import about
 from services.llm.errors import MalformedAnswer, ModelError, ModelTimeout
 from services.observability.logging import get_logger
 from services.observability.metrics import Metrics, SwitchLabels
-from services.optimizer.ledger import (
-    BudgetInUse,
-    Claimed,
-    LeaseLost,
-    Ledger,
-    OutOfBudget,
-    RunCancelled,
-)
+from services.observability.tracing import span
+from services.optimizer.ledger import Claimed, LeaseLost, Ledger
 from services.optimizer.material import TooFewPositives
 from services.optimizer.observed import observe
 from services.optimizer.runner import Decided, RoundRunner
+from services.optimizer.spending import BudgetInUse, OutOfBudget, RunCancelled
 from services.recommendations.user_states import UserStates
 
 # In the time of a lease: one that comes late, or is lost, does not cost it.
@@ -73,7 +69,8 @@ class Learner:
     async def drive(self, claimed: Claimed) -> None:
         """One round to its end, whatever that is. Never raises: others are driven beside it."""
         try:
-            await self._drive(claimed)
+            with about(claimed.user_id), span("round", attributes={"lrgd.round": claimed.number}):
+                await self._drive(claimed)
         except LeaseLost:
             log.warning("lease_lost", round=claimed.round_id)
         except PublicError as error:
@@ -106,7 +103,7 @@ class Learner:
         if switched is not None and self._states is not None:
             await self._states.raise_switches({claimed.user_id: switched})
         if self._metrics is not None:
-            observe(self._metrics, decided.decision.outcome)
+            observe(self._metrics, decided.decision.outcome, claimed.number)
             if switched is not None:
                 self._metrics.switches.add(SwitchLabels("round"))
 

@@ -15,6 +15,7 @@ from services.catalog.models import Event
 from services.catalog.positives import PositiveEvents
 from services.demonstrations.demonstration import Demonstration
 from services.demonstrations.models import StoredDemonstration, StoredVariant, Switch
+from services.demonstrations.repository import DemonstrationsRepository
 from services.optimizer.models import CandidateSet, Evaluation, Path, Round
 from services.optimizer.rules import Judged, Judgment
 from services.prompts import Demonstrated
@@ -180,9 +181,7 @@ class LearningRepository:
         self, user_id: str, variant_id: str | None, reason: str, now: datetime
     ) -> int | None:
         """The number of the new switch; None where this is what is served already."""
-        newest = await self.session.scalar(
-            select(Switch).where(Switch.user_id == user_id).order_by(Switch.number.desc()).limit(1)
-        )
+        newest = await DemonstrationsRepository(self.session).newest_switch(user_id)
         served = None if newest is None else newest.variant_id
         if served == variant_id:
             return None

@@ -18,29 +18,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.errors import LrgdError
 from services.llm.port import Usage
-from services.observability.metrics import Metrics, NoLabels, OutcomeLabels, PutBackLabels
+from services.observability.metrics import (
+    Metrics,
+    NoLabels,
+    OutcomeLabels,
+    PutBackLabels,
+    TokenLabels,
+)
+from services.optimizer import spending
 from services.optimizer.models import PartState, Round, RoundState, Run, RunState
 from services.optimizer.plan import Plan
 from services.optimizer.repository import LedgerRepository
-from services.optimizer.rules import Budget, Cost
+from services.optimizer.rules import Cost
 from services.optimizer.runs import Runs, after_commit, close_finished, next_rounds, utc_now
 from services.storage.database import Database
 
 
 class LeaseLost(LrgdError):
     """Somebody else has the round by now, or it is gone: stop, write nothing."""
-
-
-class RunCancelled(LrgdError):
-    """No more calls are wanted."""
-
-
-class OutOfBudget(LrgdError):
-    """What is left of the run's budget will never do for these calls."""
-
-
-class BudgetInUse(LrgdError):
-    """Calls in flight may use up what these calls need, or give it back: park the round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +135,7 @@ class Ledger(Runs):
             round_ = await self._held(session, claimed.round_id, claimed.lease)
             run = await LedgerRepository(session).locked_run(round_.run_id)
             assert run is not None, "a round goes with its run"
-            _expect_budget(run, round_, cost)
-            run.reserved_calls += cost.calls
-            run.reserved_tokens += cost.tokens
-            round_.reserved_calls += cost.calls
-            round_.reserved_tokens += cost.tokens
+            spending.reserve(run, round_, cost)
             round_.lease_until = self._now() + self._lease
 
         await self._database.write(work)
@@ -155,16 +146,11 @@ class Ledger(Runs):
         """After calls, in the transaction that stores their results: what they have cost, in place
         of what was reserved."""
         round_ = await self._held(session, claimed.round_id, claimed.lease)
-        round_.calls += calls
-        round_.prompt_tokens += usage.prompt
-        round_.cached_tokens += usage.cached or 0
-        round_.completion_tokens += usage.completion
         round_.lease_until = self._now() + self._lease
         run = await LedgerRepository(session).locked_run(round_.run_id)
         assert run is not None, "a round goes with its run"
-        run.spent_calls += calls
-        run.spent_tokens += usage.prompt + usage.completion
-        _release(run, round_)
+        spending.settle(run, round_, usage, calls)
+        after_commit(session, lambda: self._count_tokens(usage))
 
     # --- how rounds end --------------------------------------------------------------------------
 
@@ -221,7 +207,7 @@ class Ledger(Runs):
             if asked:
                 self._lose_calls(session, round_, runs)
             for run in runs:
-                _release(run, round_)
+                spending.release(run, round_)
             self._clock(round_, claimed)
             await self._put_back(session, round_, RoundState.PARKED, self._later(), "parked")
 
@@ -246,6 +232,7 @@ class Ledger(Runs):
             (run,) = await repository.locked_runs([round_.run_id])
             if run.state == RunState.RUNNING:
                 run.state, run.finished_at = RunState(state), self._now()
+                self._count_ended(session, [run])
 
         await self._database.write(work)
         await self._close_parts(claimed.run_id)
@@ -356,14 +343,23 @@ class Ledger(Runs):
         await next_rounds(repository, [round_.user_id], now)
         runs = await repository.locked_runs({*closed, round_.run_id})
         self._lose_calls(session, round_, runs)
-        await close_finished(repository, [run for run in runs if run.run_id in closed], now)
+        mine = [run for run in runs if run.run_id in closed]
+        self._count_ended(session, await close_finished(repository, mine, now))
         after_commit(session, lambda: self._metrics.rounds.add(OutcomeLabels(state)))
 
     def _lose_calls(self, session: AsyncSession, round_: Round, runs: Collection[Run]) -> None:
         lost = round_.reserved_calls
         if lost or round_.reserved_tokens:
-            lose_calls(round_, runs)
+            spending.lose_calls(round_, runs)
             after_commit(session, lambda: self._metrics.lost_calls.add(NoLabels(), lost))
+
+    def _count_tokens(self, usage: Usage) -> None:
+        for part, tokens in (
+            ("prompt", usage.prompt),
+            ("cached", usage.cached or 0),
+            ("completion", usage.completion),
+        ):
+            self._metrics.round_tokens.add(TokenLabels(part), tokens)
 
     def _clock(self, round_: Round, claimed: Claimed | None) -> None:
         if claimed is not None:
@@ -372,33 +368,3 @@ class Ledger(Runs):
     def _later(self) -> datetime:
         """Spread, so that not all come back at once."""
         return self._now() + timedelta(seconds=self._park_seconds * random.uniform(0.5, 1.5))
-
-
-def _expect_budget(run: Run, round_: Round, cost: Cost) -> None:
-    if run.state == RunState.CANCELLED:
-        raise RunCancelled(run.run_id)
-    if run.state == RunState.OUT_OF_BUDGET:
-        raise OutOfBudget(run.run_id)
-    budget = Budget(run.budget_calls, run.budget_tokens)
-    spent = Cost(run.spent_calls, run.spent_tokens)
-    if budget.allows(spent, Cost(run.reserved_calls, run.reserved_tokens), cost):
-        return
-    mine = Cost(round_.reserved_calls, round_.reserved_tokens)
-    raise BudgetInUse(run.run_id) if budget.allows(spent, mine, cost) else OutOfBudget(run.run_id)
-
-
-def lose_calls(round_: Round, runs: Collection[Run]) -> None:
-    """What is still reserved when a round is broken off or ends was asked of the model by somebody
-    who never told what came of it: it counts as spent, at its highest."""
-    (run,) = (run for run in runs if run.run_id == round_.run_id)
-    run.spent_calls += round_.reserved_calls
-    run.spent_tokens += round_.reserved_tokens
-    round_.lost_calls += round_.reserved_calls
-    round_.lost_tokens += round_.reserved_tokens
-    _release(run, round_)
-
-
-def _release(run: Run, round_: Round) -> None:
-    run.reserved_calls -= round_.reserved_calls
-    run.reserved_tokens -= round_.reserved_tokens
-    round_.reserved_calls = round_.reserved_tokens = 0

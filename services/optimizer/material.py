@@ -149,7 +149,7 @@ class Materials:
         oldest = held_out[-1].moment
         past = [one for one in positives if self._reveals or one.moment < oldest]
         sets = await self._sets(user_id, held_out, plan)
-        neighbors = await self._neighbors(user_id, held_out)
+        neighbors = await self._neighbors(user_id, held_out) if plan.views_neighbors else []
         shown = {item for ids, _ in sets.values() for item in ids}
         async with self._database.reading() as session:
             items = await CatalogRepository(session).items_by_id(

@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from services.catalog.models import User
 from services.demonstrations.models import StoredDemonstration, StoredVariant
-from services.demonstrations.repository import DemonstrationsRepository
+from services.demonstrations.repository import DemonstrationsRepository, variants_with_texts
 from services.errors import NotFound
 from services.optimizer.models import Path
-from services.optimizer.rules import Step
-
-_CURRENT, _PERTURBATION = aliased(StoredDemonstration), aliased(StoredDemonstration)
+from services.optimizer.rules import Step, order_of_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +72,13 @@ async def memory_of(
     place = (StoredVariant.round_number, StoredVariant.path)
     page = tuple_(*place) < after if after is not None else None
     effective = await _variants(session, user_id, active, only_effective=True)
-    query = _query(user_id).order_by(*(column.desc() for column in place)).limit(limit)
+    query = variants_with_texts(user_id).order_by(*(column.desc() for column in place)).limit(limit)
     rows = await session.execute(query if page is None else query.where(page))
     return MemoryView(
         active=active,
         switches=0 if newest is None else newest.number,
         effective=sorted(
-            effective, key=lambda one: (-(one.effect_d or 0), -(one.log_score or 0), one.variant_id)
+            effective, key=lambda one: order_of_memory(one.effect_d, one.log_score, one.variant_id)
         ),
         variants=[_view(variant, text, other, active) for variant, text, other in rows],
     )
@@ -119,17 +116,8 @@ async def _variants(
 ) -> list[VariantView]:
     """Those in memory, or the best of each path."""
     wanted = StoredVariant.effective if only_effective else StoredVariant.incumbent
-    rows = await session.execute(_query(user_id).where(wanted))
+    rows = await session.execute(variants_with_texts(user_id).where(wanted))
     return [_view(variant, text, other, active) for variant, text, other in rows]
-
-
-def _query(user_id: str) -> Select[StoredVariant, str, str | None]:
-    return (
-        select(StoredVariant, _CURRENT.text, _PERTURBATION.text)
-        .join(_CURRENT, _CURRENT.demonstration_id == StoredVariant.current_id)
-        .outerjoin(_PERTURBATION, _PERTURBATION.demonstration_id == StoredVariant.perturbation_id)
-        .where(StoredVariant.user_id == user_id)
-    )
 
 
 def _view(

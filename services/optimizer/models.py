@@ -12,8 +12,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Double, ForeignKey, Index, Integer, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.demonstrations.models import Json
-from services.storage.base import Base, Id, LongText, UtcMoment
+from services.storage.base import Base, Id, Json, LongText, UtcMoment
 
 
 class RunState(StrEnum):

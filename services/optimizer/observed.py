@@ -5,18 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.observability.metrics import Metrics, NoLabels, PathLabels, PathOutcomeLabels
+from services.observability.metrics import (
+    LearnedLabels,
+    Metrics,
+    NoLabels,
+    PathLabels,
+    PathOutcomeLabels,
+    ServedLabels,
+)
+
+# A label has few values: later rounds of a user are told together.
+ROUNDS_TOLD_APART = 10
 
 
-def observe(metrics: Metrics, outcome: Mapping[str, Any]) -> None:
-    """`outcome` is what `services.optimizer.decision` tells of a round."""
+def observe(metrics: Metrics, outcome: Mapping[str, Any], number: int) -> None:
+    """`outcome` is what `services.optimizer.decision` tells of a user's round of this number."""
+    round_ = str(number) if number <= ROUNDS_TOLD_APART else f"{ROUNDS_TOLD_APART + 1}+"
+    bare, best = outcome["zero_shot"], outcome["active"]
+    for served, told in (("zero_shot", bare), ("best", bare if best is None else best)):
+        metrics.served_effect_d.observe(ServedLabels(served, round_), told["effect_d"])
     for told in outcome["paths"]:
         path = str(told["path"])
         labels = PathOutcomeLabels(path, _became(told))
         metrics.round_texts.add(labels)
         if told["written"]:
-            metrics.round_effect_d.observe(labels, told["effect_d"])
-            metrics.round_log_score.observe(labels, told["log_score"])
+            learned = LearnedLabels(path, round_, labels.outcome)
+            metrics.round_effect_d.observe(learned, told["effect_d"])
+            metrics.round_log_loss.observe(learned, -told["log_score"])
         if told["similarity"] is not None:
             metrics.round_similarity.observe(PathLabels(path), told["similarity"])
         if told["collapsed"]:

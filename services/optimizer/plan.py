@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.demonstrations.generation import View, ViewKind
+from services.demonstrations.generation import Part, View, ViewKind
 from services.demonstrations.generator import Writing
+from services.demonstrations.likeness import SimilarityBy
 from services.optimizer.rules import Collapse, CollapseRule
 from services.prompts import (
     DEFAULT_REGULARIZATION,
@@ -22,11 +23,11 @@ from services.ranking import Method
 
 # How paths see the user differently; more paths than views begin again, with other seeds.
 VIEWS = (
-    View(ViewKind.TITLES, 20),
-    View(ViewKind.ATTRIBUTES, 20),
-    View(ViewKind.NEIGHBORS, 20),
+    View(ViewKind.TITLES, 60),
+    View(ViewKind.ATTRIBUTES, 60),
+    View(ViewKind.NEIGHBORS, 60),
     View(ViewKind.TITLES, 30),
-    View(ViewKind.NEIGHBORS, 12),
+    View(ViewKind.NEIGHBORS, 30),
 )
 
 
@@ -41,14 +42,29 @@ class Plan(BaseModel):
     candidates: int = Field(
         50, ge=2, le=128, description="Candidates in a set, the truth included."
     )
-    z: float = Field(1.0, ge=0, description="Gains count above z standard errors.")
-    similarity: float = Field(0.88, ge=0, le=1, description="τ: texts this alike have not changed.")
+    z: float = Field(0.5, ge=0, description="Gains count above z standard errors.")
+    similarity_by: SimilarityBy = Field(
+        SimilarityBy.NGRAMS, description="What texts are compared by: ngrams | embeddings."
+    )
+    similarity: float = Field(
+        0.91,
+        ge=0,
+        le=1,
+        description="τ: texts this alike have not changed. The default is for ngrams, the shipped "
+        "model and the default temperature.",
+    )
     improvement: float = Field(0.0, description="ε: an improvement that is none.")
-    window: int = Field(2, ge=1, le=20, description="s: rounds over which a collapse shows.")
+    window: int = Field(1, ge=1, le=20, description="s: rounds over which a collapse shows.")
     collapse_rule: CollapseRule = Field(CollapseRule.ANY, description="Alike or stalled; or both.")
     perturbed: bool = Field(True, description="Collapsed paths borrow from others.")
+    paired: bool = Field(
+        True, description="A text is shown beside the best one of another path, once there is one."
+    )
     regularized: bool = Field(True, description="X_T_reg is in the prompt.")
-    temperature: float = Field(0.8, ge=0, le=2, description="Of the generator.")
+    temperature: float = Field(0.3, ge=0, le=2, description="Of the generator.")
+    perturbed_temperature: float = Field(
+        0.9, ge=0, le=2, description="The same, where a path is perturbed."
+    )
     attempts: int = Field(3, ge=1, le=10, description="Tries at a demonstration fit for use.")
     views: bool = Field(True, description="Paths see the user differently.")
     remembered: bool = Field(True, description="The generator is shown effective demonstrations.")
@@ -67,6 +83,16 @@ class Plan(BaseModel):
         if self.calibrated and self.mode is not Mode.FIRST_TOKEN:
             raise ValueError(
                 "only the mode first_token can be calibrated: leave `calibrated` or `mode` out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tau_is_of_its_measure(self) -> Self:
+        by_meaning = self.similarity_by is SimilarityBy.EMBEDDINGS
+        if by_meaning and "similarity" not in self.model_fields_set:
+            raise ValueError(
+                "similarity_by embeddings needs a `similarity` of its own: "
+                "`lrgd lab calibrate-similarity --backend embeddings` finds it"
             )
         return self
 
@@ -93,6 +119,17 @@ class Plan(BaseModel):
         the newest of the snapshot: a text about these would tell the model nothing."""
         shown_anyway = max(0, self.method.form.limits.history_items - self.held_out)
         return replace(VIEWS[path % len(VIEWS)] if self.views else VIEWS[0], skipped=shown_anyway)
+
+    def perturbed_view(self, path: int, round_number: int) -> View:
+        """A path that is lent a text leaves the whole to that one, and looks at one half: the older
+        and the newer in turn. What it is lent alone hardly changes what a model writes."""
+        part = Part.NEWER if (path + round_number) % 2 else Part.OLDER
+        return replace(self.view(path), kind=ViewKind.TITLES, part=part)
+
+    @property
+    def views_neighbors(self) -> bool:
+        """Whether any path is shown what others chose."""
+        return any(self.view(path).kind is ViewKind.NEIGHBORS for path in range(self.paths))
 
     def as_row(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

@@ -105,6 +105,13 @@ class Regularizations:
             views = [_SHIPPED, *(one for one in views if one.version != _SHIPPED.version)]
         return sorted(views, key=lambda one: one.state != "active")
 
+    async def one(self, version: str) -> RegularizationView:
+        """Raises NotFound."""
+        for view in await self.all():
+            if view.version == version:
+                return view
+        raise _unknown(version)
+
     async def draft(self, by_label: str, by_title: str) -> RegularizationView:
         """The same text again changes nothing; one that was retired is a draft again."""
         try:
@@ -122,8 +129,11 @@ class Regularizations:
 
         return await self._database.write(work)
 
-    async def compare(self, version: str, users: int) -> RegularizationView:
-        """Ask for a comparison with the text in force, which a worker makes."""
+    async def compare(
+        self, version: str, users: int, budget_tokens: int | None = None
+    ) -> RegularizationView:
+        """Ask for a comparison with the text in force, which a worker makes: of so many users, or
+        of as many as the budget allows for."""
 
         async def work(session: AsyncSession) -> RegularizationView:
             repository = RegularizationsRepository(session)
@@ -131,6 +141,7 @@ class Regularizations:
             row.comparison = {
                 "state": "waiting",
                 "users": users,
+                "budget_tokens": budget_tokens,
                 "against": (await _in_force(repository)).version,
                 "asked_at": self._now().isoformat(),
                 "rows": {},
@@ -180,12 +191,16 @@ async def _in_force(repository: RegularizationsRepository) -> Regularization:
     return DEFAULT_REGULARIZATION if active is None else text_of(active)
 
 
+def _unknown(version: str) -> NotFound:
+    return NotFound(
+        f"there is no version {version!r}: GET /admin/regularization lists them, and a PUT there "
+        "makes a draft"
+    )
+
+
 def _draft(row: RegularizationText | None, version: str) -> RegularizationText:
     if row is None:
-        raise NotFound(
-            f"there is no version {version!r}: GET /admin/regularization lists them, and a PUT "
-            "there makes a draft"
-        )
+        raise _unknown(version)
     if row.state != "draft":
         raise Conflict(
             f"version {version} is {row.state}, not a draft: PUT its text again to make it one"

@@ -117,6 +117,13 @@ def is_effective(
     )
 
 
+def order_of_memory(
+    effect_d: float | None, log_score: float | None, variant_id: str
+) -> tuple[float, float, str]:
+    """Sorts the best first."""
+    return (-(effect_d or 0.0), -(log_score or 0.0), variant_id)
+
+
 # --- paths ----------------------------------------------------------------------------------------
 
 
@@ -214,6 +221,16 @@ def most_effective(standings: Iterable[Standing]) -> Standing | None:
         key=lambda one: (one.quality.effect_d, one.quality.log_score, -one.tokens, -one.path),
         default=None,
     )
+
+
+def companion(path: int, best: Iterable[Standing], written: Iterable[int]) -> int | None:
+    """Of which other path a text is shown beside this one's new one: the one with the best
+    standing; where none has any, the next one that has `written`. None: there is none."""
+    chosen = most_effective(one for one in best if one.path != path)
+    if chosen is not None:
+        return chosen.path
+    others = sorted(other for other in written if other != path)
+    return next((other for other in others if other > path), others[0] if others else None)
 
 
 # --- chance and cost ------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ cost. Every step asks the database what is missing, so a round that was broken o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,9 +19,13 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.demonstrations.generator import Generator, Outcome
-from services.llm.port import Count, LanguageModel, Priority, Terms, Usage
+from services.demonstrations.likeness import Likeness
+from services.llm.port import LanguageModel, Priority, Terms, Usage
 from services.observability.logging import get_logger
+from services.observability.metrics import Metrics, StepLabels
+from services.observability.tracing import span
 from services.optimizer.decision import Decision, decide
+from services.optimizer.estimates import most_tokens
 from services.optimizer.learning_repository import KnownVariant, LearningRepository
 from services.optimizer.ledger import Claimed, Ledger
 from services.optimizer.material import Materials, Question
@@ -33,7 +39,7 @@ from services.optimizer.writing import (
     what_is_asked,
     zero_shot_row,
 )
-from services.ranking import EvaluationFingerprint, Ranker, Ranking, RankingRequest
+from services.ranking import EvaluationFingerprint, Ranker, Ranking
 from services.ranking.effect import effect_d, log_score
 from services.recommendations.policy import Regularizing, default_regularization
 from services.storage.database import Database
@@ -41,8 +47,6 @@ from services.storage.database import Database
 # For the calls of one step. Rounds wait for people, so there is no hurry.
 STEP_SECONDS = 300.0
 PROMPTS_AT_ONCE = 64
-# Of a prompt, beside the texts that are counted: the instruction and what stands between them.
-FRAME_TOKENS = 320
 
 log = get_logger(__name__)
 
@@ -68,13 +72,17 @@ class RoundRunner:
         checkpoint: Checkpoint = no_checkpoint,
         courtesy: Callable[[], Awaitable[None]] | None = None,
         regularization: Regularizing = default_regularization,
+        likeness: Likeness | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._database = database
         self._ledger = ledger
+        self._metrics = metrics
         self._materials = materials
         self._model = model
         self._ranker = Ranker(model)
         self._generator = Generator(model, is_item=is_item)
+        self._likeness = likeness or Likeness()
         self._checkpoint = checkpoint
         self._courtesy = courtesy
         self._regularization = regularization
@@ -99,16 +107,28 @@ class RoundRunner:
     async def _run(self, going: UnderWay) -> Decided:
         going.switched = await self._read(going)
         every = range(going.claimed.plan.draws)
-        await self._judge(
-            going, [(one, every) for one in (going.zero_shot, *going.incumbents.values())]
-        )
-        await self._write(going)
-        await self._judge(going, [(one, (0,)) for one in going.new.values()])
-        await self._judge(
-            going,
-            [(one, every) for path, one in going.new.items() if self._is_promising(going, path)],
-        )
-        return await self._decide(going)
+        with self._step("judge_incumbents"):
+            known = (going.zero_shot, *going.incumbents.values())
+            await self._judge(going, [(one, every) for one in known])
+        with self._step("write"):
+            await self._write(going)
+        with self._step("judge_new"):
+            await self._judge(going, [(one, (0,)) for one in going.new.values()])
+            left = [one for path, one in going.new.items() if self._is_promising(going, path)]
+            await self._judge(going, [(one, every) for one in left])
+        with self._step("decide"):
+            return await self._decide(going)
+
+    @contextmanager
+    def _step(self, step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            with span(step):
+                yield
+        finally:
+            if self._metrics is not None:
+                seconds = time.perf_counter() - began
+                self._metrics.round_step_seconds.observe(StepLabels(step), seconds)
 
     def _is_promising(self, going: UnderWay, path: int) -> bool:
         if not going.claimed.plan.screened:
@@ -139,7 +159,7 @@ class RoundRunner:
         claimed, method = going.claimed, going.method
         requests = [question.under(variant.demonstrated) for variant, question in asked]
         calls = len(requests) * method.permutations
-        tokens = method.permutations * sum(_tokens_of(one, going.count) for one in requests)
+        tokens = method.permutations * sum(most_tokens(one, going.count) for one in requests)
         await self._before_calls(claimed, Cost(calls, tokens))
         ranked = await self._ranker.rank_all(requests, method, self._terms())
         await self._checkpoint("after the answer, before the commit")
@@ -212,17 +232,16 @@ class RoundRunner:
             if outcome.demonstration is None:
                 continue
             written = outcome.demonstration
+            beside = asked[path].beside_id
             tokens = going.count(written.as_text())
+            if beside is not None:
+                tokens += going.count(going.texts[beside].text)
             demonstrations.append(demonstration_row(claimed, path, written, now))
-            variants.append(variant_row(claimed, path, asked[path].perturbation_id, tokens, now))
+            variants.append(variant_row(claimed, path, beside, tokens, now))
         usage = sum((outcome.usage for outcome in outcomes.values()), Usage())
         notes = {
             "refusals": {str(path): list(texts) for path, texts in refused.items()},
-            "perturbed": {
-                str(path): one.perturbation_id is not None
-                for path, one in asked.items()
-                if one.collapsed
-            },
+            "perturbed": {str(path): one.perturbed for path, one in asked.items() if one.collapsed},
         }
 
         async def keep(session: AsyncSession) -> None:
@@ -238,7 +257,11 @@ class RoundRunner:
 
     async def _decide(self, going: UnderWay) -> Decided:
         claimed = going.claimed
-        decision = decide(claimed.plan, going.found, await self._notes(claimed))
+        found = going.found
+        repeated = found.repetitions()
+        alike = await self._likeness.of(claimed.plan.similarity_by, list(repeated.values()))
+        similar = dict(zip(repeated, alike, strict=True))
+        decision = decide(claimed.plan, found, await self._notes(claimed), similar)
         written = {one.row.path: one.row.current_id for one in going.new.values()}
         now = datetime.now(UTC)
 
@@ -333,13 +356,3 @@ def _evaluation(
         "raw": [[round(value, 5) for value in said] for said in ranking.raw],
         "made_at": now,
     }
-
-
-def _tokens_of(request: RankingRequest, count: Count) -> int:
-    """Rather too many: what is reserved bounds what is spent."""
-    texts = [title for title in request.history if title]
-    texts += [one.title for one in request.candidates if one.title]
-    shown = request.demonstrated
-    if shown is not None:
-        texts += [text for text in (shown.current, shown.perturbation) if text is not None]
-    return FRAME_TOKENS + count("\n".join(texts)) + 6 * len(texts)

@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.errors import Conflict, InvalidRequest, NotFound
-from services.observability.metrics import Metrics, OutcomeLabels
+from services.observability.metrics import Metrics, NoLabels, OutcomeLabels
 from services.optimizer.models import PartState, RoundState, Run, RunState
 from services.optimizer.plan import Plan
 from services.optimizer.progress import Progress, RunView, progress_of, run_views
@@ -183,7 +183,8 @@ class Runs:
             repository = LedgerRepository(session)
             (run,) = await repository.locked_runs([run_id])
             run.entered = True
-            await close_finished(repository, [run], self._now())
+            ended = await close_finished(repository, [run], self._now())
+            self._count_ended(session, ended)
 
         await self._database.write(work)
 
@@ -196,6 +197,7 @@ class Runs:
                 raise NotFound(f"there is no run {run_id!r}")
             if run.state == RunState.RUNNING:
                 run.state, run.finished_at = state, self._now()
+                self._count_ended(session, [run])
             return run.state == state
 
         if await self._database.write(work):
@@ -221,6 +223,16 @@ class Runs:
 
         while await self._database.write(step):
             pass
+
+    def _count_ended(self, session: AsyncSession, runs: Iterable[Run]) -> None:
+        ended = [(str(run.state), run.spent_tokens) for run in runs]
+
+        def count() -> None:
+            for state, tokens in ended:
+                self._metrics.runs.add(OutcomeLabels(state))
+                self._metrics.run_tokens.observe(NoLabels(), tokens)
+
+        after_commit(session, count)
 
 
 async def next_rounds(repository: LedgerRepository, users: Collection[str], now: datetime) -> None:
@@ -249,9 +261,12 @@ async def next_rounds(repository: LedgerRepository, users: Collection[str], now:
     await repository.add_rounds(rows)
 
 
-async def close_finished(repository: LedgerRepository, runs: Iterable[Run], now: datetime) -> None:
-    """Of these locked runs, those whose parts are all closed. The lock comes first: of two who
-    close the last two parts at once, the second sees what the first did."""
+async def close_finished(
+    repository: LedgerRepository, runs: Iterable[Run], now: datetime
+) -> list[Run]:
+    """Of these locked runs, those whose parts are all closed: they are done. The lock comes first:
+    of two who close the last two parts at once, the second sees what the first did."""
+    ended = []
     for run in runs:
         if (
             run.state == RunState.RUNNING
@@ -259,6 +274,8 @@ async def close_finished(repository: LedgerRepository, runs: Iterable[Run], now:
             and not await repository.has_open_parts(run.run_id)
         ):
             run.state, run.finished_at = RunState.DONE, now
+            ended.append(run)
+    return ended
 
 
 def after_commit(session: AsyncSession, count: Callable[[], None]) -> None:

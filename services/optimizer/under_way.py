@@ -53,6 +53,7 @@ class UnderWay:
 
     @property
     def found(self) -> Found:
+        texts = self.texts
         return Found(
             self.zero_shot,
             self.incumbents,
@@ -62,9 +63,9 @@ class UnderWay:
             self.material.newest_event,
             {path: _state(row) for path, row in self.paths.items()},
             {
-                row.path: self.texts[row.last_id].text
+                row.path: texts[row.last_id].text
                 for row in self.paths.values()
-                if row.last_id in self.texts
+                if row.last_id in texts
             },
         )
 

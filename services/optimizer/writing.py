@@ -12,59 +12,87 @@ from services.demonstrations.demonstration import Demonstration
 from services.demonstrations.generation import GeneratorPrompt, Remembered, generator_prompt
 from services.demonstrations.generator import Task
 from services.demonstrations.models import StoredDemonstration
+from services.optimizer.decision import Found
 from services.optimizer.learning_repository import KnownVariant
 from services.optimizer.ledger import Claimed
 from services.optimizer.models import Path
-from services.optimizer.rules import PathState, chance, perturbation, seed_of
+from services.optimizer.rules import (
+    PathState,
+    chance,
+    companion,
+    order_of_memory,
+    perturbation,
+    seed_of,
+)
 from services.optimizer.under_way import ZERO_SHOT_PATH, UnderWay
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`collapsed`: a perturbation was wanted; `perturbation_id` is None where nobody had one."""
+    """`beside_id` is what the text will be shown beside, as X_D_per. `collapsed`: a perturbation of
+    the writing was wanted; `perturbed`: and another path had one to lend."""
 
     prompt: GeneratorPrompt
-    perturbation_id: str | None
+    beside_id: str | None
     collapsed: bool
+    perturbed: bool
 
     def task(self, claimed: Claimed, path: int, attempt: int) -> Task:
         purpose = f"write {attempt}"
         return Task(
             self.prompt,
             seed_of(claimed.plan.seed, claimed.user_id, path, claimed.number, purpose),
+            claimed.plan.perturbed_temperature if self.perturbed else None,
         )
 
 
 def what_is_asked(going: UnderWay) -> dict[int, Asked]:
-    """By path. A collapsed path is lent a demonstration of another one."""
-    plan, claimed, texts = going.claimed.plan, going.claimed, going.texts
-    effective = going.found.effective
-    by_path: dict[int, list[str]] = {}
-    for one in effective:
-        by_path.setdefault(one.row.path, []).append(one.row.current_id or "")
+    """By path. A collapsed path is lent a demonstration of another one, and writes something else
+    beside it; the others write as they see the user. Texts are shown beside the best one of another
+    path; or, where the run does not want that, beside what they were lent."""
+    plan, claimed, texts, found = going.claimed.plan, going.claimed, going.texts, going.found
     latest = {row.path: row.last_id for row in going.paths.values() if row.last_id is not None}
     asked = {}
     for path in range(plan.paths):
-        chosen = None
         collapsed = plan.perturbed and path in going.paths and going.paths[path].collapsed
-        if collapsed:
-            rng = chance(plan.seed, claimed.user_id, path, claimed.number, "perturbation")
-            chosen = perturbation(path, by_path, latest, rng)
+        lent = _lent(going, path, found.effective, latest) if collapsed else None
         prompt = generator_prompt(
             going.material.snapshot,
-            plan.view(path),
+            plan.view(path) if lent is None else plan.perturbed_view(path, claimed.number),
             going.count,
-            memory=_memory(effective) if plan.remembered else (),
-            perturbation=None if chosen is None else _read_back(texts[chosen]),
+            memory=_memory(found.effective) if plan.remembered else (),
+            perturbation=None if lent is None else _read_back(texts[lent]),
         )
-        asked[path] = Asked(prompt, chosen, collapsed)
+        beside = _companion(path, found, latest) if plan.paired else lent
+        asked[path] = Asked(prompt, beside, collapsed, lent is not None)
     return asked
+
+
+def _lent(
+    going: UnderWay, path: int, effective: Sequence[KnownVariant], latest: Mapping[int, str]
+) -> str | None:
+    claimed = going.claimed
+    by_path: dict[int, list[str]] = {}
+    for one in effective:
+        by_path.setdefault(one.row.path, []).append(one.row.current_id or "")
+    rng = chance(claimed.plan.seed, claimed.user_id, path, claimed.number, "perturbation")
+    return perturbation(path, by_path, latest, rng)
+
+
+def _companion(path: int, found: Found, latest: Mapping[int, str]) -> str | None:
+    standings = found.standings(found.incumbents)
+    other = companion(path, standings, latest)
+    if other is None:
+        return None
+    best = found.incumbents.get(other)
+    stands = any(one.path == other for one in standings)
+    return best.row.current_id if best is not None and stands else latest[other]
 
 
 def _memory(effective: Sequence[KnownVariant]) -> list[Remembered]:
     best = sorted(
         effective,
-        key=lambda one: (-(one.row.effect_d or 0), -(one.row.log_score or 0), one.variant_id),
+        key=lambda one: order_of_memory(one.row.effect_d, one.row.log_score, one.variant_id),
     )
     return [Remembered(one.demonstration, one.row.effect_d or 0.0) for one in best]
 

@@ -10,8 +10,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.catalog.models import Json
-from services.storage.base import Base, Id, UtcMoment
+from services.storage.base import Base, Id, Json, UtcMoment
 
 
 class CovisitIndexState(Base):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, MetaData, String, Text
+from sqlalchemy import JSON, DateTime, MetaData, String, Text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -57,3 +58,4 @@ def as_text(moment: datetime) -> str:
 # Ids are opaque and case-sensitive; both databases compare them by code point.
 Id = String(128).with_variant(String(128, collation="C"), "postgresql")
 LongText = Text()
+Json = JSON().with_variant(JSONB(), "postgresql")

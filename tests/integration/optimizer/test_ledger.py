@@ -12,17 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.catalog.models import User
 from services.llm.port import Usage
-from services.optimizer.ledger import (
-    BudgetInUse,
-    Claimed,
-    LeaseLost,
-    Ledger,
-    OutOfBudget,
-    RunCancelled,
-)
+from services.optimizer.ledger import Claimed, LeaseLost, Ledger
 from services.optimizer.models import PartState, RoundState, Run, RunState
 from services.optimizer.plan import Plan
 from services.optimizer.rules import Budget, Cost
+from services.optimizer.spending import BudgetInUse, OutOfBudget, RunCancelled
 from services.settings import Settings
 from services.storage.database import open_database
 from tests.integration.optimizer.ledgers import ATTEMPTS, LEASE, PARK, Clock, Shop

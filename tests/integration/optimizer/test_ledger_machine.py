@@ -27,16 +27,11 @@ from services.catalog.models import Item, User
 from services.catalog.repository import CatalogRepository
 from services.errors import Conflict
 from services.llm.port import Usage
-from services.optimizer.ledger import (
-    BudgetInUse,
-    Claimed,
-    LeaseLost,
-    OutOfBudget,
-    RunCancelled,
-)
+from services.optimizer.ledger import Claimed, LeaseLost
 from services.optimizer.models import RoundState, Run, RunState
 from services.optimizer.plan import Plan
 from services.optimizer.rules import Budget, Cost
+from services.optimizer.spending import BudgetInUse, OutOfBudget, RunCancelled
 from services.settings import Settings
 from services.storage.database import Database, open_database
 from tests.integration.optimizer.ledgers import LEASE, PARK, Shop

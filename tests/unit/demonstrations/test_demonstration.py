@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from services.demonstrations.demonstration import (
     schema_of_titles,
     splits,
 )
-from services.demonstrations.variant import Variant
+from services.demonstrations.variant import ServedVariant
 from services.prompts import Demonstrated, PromptFormat, PromptRequest, SegmentName, compose
 
 TENT, LAMP, RADIO = "Nordvik Classic Tent", "Lumaro Vintage Desk Lamp", "Velamo Rugged Radio"
@@ -160,5 +161,7 @@ def test_titles_are_split_only_where_something_new_was_chosen_later() -> None:
 
 
 def test_a_variant_is_shown_as_the_texts_of_both() -> None:
-    assert Variant(GOOD).texts() == Demonstrated(GOOD.as_text())
-    assert Variant(GOOD, GOOD).texts() == Demonstrated(GOOD.as_text(), GOOD.as_text())
+    variant = ServedVariant("v", 0, 1, 0.5, -1.0, 80, GOOD.as_text())
+    assert variant.texts() == Demonstrated(GOOD.as_text())
+    perturbed = replace(variant, perturbation=GOOD.as_text())
+    assert perturbed.texts() == Demonstrated(GOOD.as_text(), GOOD.as_text())

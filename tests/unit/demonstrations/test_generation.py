@@ -16,6 +16,7 @@ from services.demonstrations.demonstration import (
 from services.demonstrations.generation import (
     GeneratorLimits,
     GeneratorPrompt,
+    Part,
     Remembered,
     View,
     ViewKind,
@@ -110,6 +111,15 @@ def test_counts_are_of_all_history_and_titles_of_the_window() -> None:
     assert "- Nordvik Classic Tent" not in content(prompt)
     assert prompt.listed_titles == ("Lumaro Vintage Desk Lamp", "Nordvik Rugged Radio")
     assert len(prompt.known_titles) == 3
+
+
+def test_a_part_of_a_view_is_one_half_of_what_it_lists_where_that_is_enough() -> None:
+    titles = [f"Item {number}" for number in range(14)]
+    view = View(window=10, skipped=2)
+    assert view.listed(titles) == titles[2:12]
+    assert replace(view, part=Part.OLDER).listed(titles) == titles[2:7]
+    assert replace(view, part=Part.NEWER).listed(titles) == titles[7:12]
+    assert replace(view, part=Part.NEWER).listed(titles[:7]) == titles[:5]
 
 
 def test_memory_is_shown_with_its_effect_best_first_and_no_more_than_fits_the_setting() -> None:

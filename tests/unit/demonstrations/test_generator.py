@@ -77,3 +77,10 @@ async def test_an_answer_that_was_cut_off_says_so() -> None:
     writing = Writing(max_tokens=5, attempts=1)
     (outcome,) = await generator(Writer(GOOD)).write([Task(PROMPT, 1)], TERMS, writing)
     assert outcome.refusals[0].startswith("malformed: cut off")
+
+
+async def test_a_task_may_have_a_temperature_of_its_own() -> None:
+    writer = Writer(GOOD)
+    tasks = [Task(PROMPT, 1), Task(PROMPT, 2, temperature=0.9)]
+    await generator(writer).write(tasks, TERMS, Writing(temperature=0.3))
+    assert [asked.sampling.temperature for asked in writer.asked] == [0.3, 0.9]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from services.demonstrations.models import StoredDemonstration, StoredVariant
+from services.demonstrations.similarity import alike
 from services.optimizer.decision import Decision, Found, decide
 from services.optimizer.learning_repository import KnownVariant
 from services.optimizer.plan import Plan
@@ -58,7 +59,8 @@ def decided(
         paths or {},
         last_texts or {},
     )
-    return decide(PLAN, found, {})
+    similar = {path: alike(*texts) for path, texts in found.repetitions().items()}
+    return decide(PLAN, found, {}, similar)
 
 
 def served(decision: Decision) -> str | None:

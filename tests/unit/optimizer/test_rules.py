@@ -25,6 +25,7 @@ from services.optimizer.rules import (
     Step,
     accepts,
     chance,
+    companion,
     gain,
     held_out_count,
     is_effective,
@@ -332,6 +333,17 @@ pools = st.dictionaries(
     st.integers(0, 5), st.lists(st.text("abcdef", min_size=1, max_size=3), max_size=4), max_size=6
 )
 newest_texts = st.dictionaries(st.integers(0, 5), st.text("uvwxyz", min_size=1, max_size=3))
+standings = st.lists(
+    st.builds(
+        Standing,
+        st.text("abc", min_size=1, max_size=2),
+        st.integers(0, 5),
+        st.builds(Quality, st.sampled_from([0.5, 1.0]), st.sampled_from([-2.0, -1.0])),
+        st.integers(10, 12),
+    ),
+    unique_by=lambda one: one.path,
+    max_size=6,
+)
 keys = st.tuples(st.integers(0, 99), st.text(max_size=5), st.integers(0, 9), st.integers(0, 9))
 
 
@@ -373,6 +385,24 @@ def test_every_demonstration_of_the_others_has_its_turn() -> None:
     assert chosen == {"a", "b", "c"}
 
 
+@given(st.integers(0, 5), standings, newest_texts)
+def test_a_companion_is_another_path_the_best_that_stands_else_one_that_has_written(
+    path: int, known: list[Standing], latest: dict[int, str]
+) -> None:
+    chosen = companion(path, known, latest)
+    others = [one for one in known if one.path != path]
+    best = most_effective(others)
+    if best is not None:
+        assert chosen == best.path
+    else:
+        written = set(latest) - {path}
+        assert chosen in written if written else chosen is None
+
+
+def test_paths_without_a_best_are_shown_beside_the_next_in_turn() -> None:
+    assert [companion(path, [], (0, 1, 2)) for path in range(3)] == [1, 2, 0]
+
+
 @given(keys, keys)
 def test_chance_is_by_whom_it_is_for(
     one: tuple[int, str, int, int], other: tuple[int, str, int, int]
@@ -382,19 +412,6 @@ def test_chance_is_by_whom_it_is_for(
     same = seed_of(*one, "purpose") == seed_of(*other, "purpose")
     assert same == (one == other)
     assert seed_of(*one, "purpose") != seed_of(*one, "another")
-
-
-standings = st.lists(
-    st.builds(
-        Standing,
-        st.text("abc", min_size=1, max_size=2),
-        st.integers(0, 5),
-        st.builds(Quality, st.sampled_from([0.5, 1.0]), st.sampled_from([-2.0, -1.0])),
-        st.integers(10, 12),
-    ),
-    unique_by=lambda one: one.path,
-    max_size=6,
-)
 
 
 @given(standings, st.randoms(use_true_random=False))
