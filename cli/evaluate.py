@@ -8,19 +8,17 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress as Bar
-from rich.progress import TaskID
 from rich.table import Column, Table
 
 from cli.figures import Figures
+from cli.progress import Told
+from lab.embedded import EMBEDDED
 from lab.evaluation.methods import METHODS, MethodName
 from services.errors import ConfigurationError
 from services.prompts import Mode, PromptFormat, TemplateName
 from services.ranking import Method
 
 FITTED = "fit"
-EMBEDDED = "onnx"
 _METRICS = ("ndcg@1", "ndcg@10", "recall@10", "effect_d", "gauc")
 
 
@@ -59,7 +57,7 @@ def evaluate(
     engine: Annotated[
         str,
         typer.Option(help="`onnx` (lrgd-mini), a folder of another ONNX model, or a server's URL."),
-    ] = "onnx",
+    ] = EMBEDDED,
     model: Annotated[str | None, typer.Option(help="Which model that server serves.")] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="LRGD_LLM_API_KEY", help="Of that server.")
@@ -83,7 +81,10 @@ def evaluate(
 
     [bold]generated[/], [bold]best_of_n[/], [bold]lrgd[/] and [bold]lrgd_fused[/] learn first,
     on the validation targets: one text unselected, the best of twelve, four rounds of three
-    paths, and these with lambda fitted.
+    paths, and these with lambda fitted. [bold]re2llm[/] and [bold]more[/] learn to pick a text.
+    Networks, from [bold]bprmf[/] to [bold]fdsa[/], are trained first and stopped by the files
+    valid-* of --data; that, EASE and itemknn need [bold]make setup-lab[/]. docs/baselines.md says
+    what each method is.
 
     [bold]effect_d[/] is 1 / log2(rank + 1) of the choice, [bold]gauc[/] the chance that it
     scores above another candidate. Users for whom the model failed are ranked by the prior and
@@ -117,18 +118,8 @@ def evaluate(
         seconds=seconds,
     )
     figures = Figures("lrgd lab evaluate", engine=_named(method, engine, model))
-    with Bar(console=console) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(what: str, done: int, of: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=of)
-            bar.update(tasks[what], completed=done)
-
-        def say(line: str) -> None:
-            bar.console.print(f"[yellow]![/] {escape(line)}", soft_wrap=True)
-
-        measured, detail = measure(evaluation, Watch(tell, say))
+    with Told() as told:
+        measured, detail = measure(evaluation, Watch(told, told.say))
     if failures := detail["failures"]:
         reasons = ", ".join(f"{reason} {users}" for reason, users in failures.items())
         console.print(
@@ -142,8 +133,7 @@ def evaluate(
 
 
 def _default_weight(method: MethodName) -> str:
-    lessons = METHODS[method].learns
-    return FITTED if lessons is not None and lessons.fused else "0"
+    return FITTED if METHODS[method].fused else "0"
 
 
 def _weight(given: str) -> float | None:
@@ -176,7 +166,13 @@ def _print_tables(detail: dict[str, Any]) -> None:
         cells = [f"{row[name]:.3f}" for name in _METRICS]
         cells[_METRICS.index("effect_d")] += f" ({low:.2f}-{high:.2f})"
         lengths.add_row(row["history"], f"{row['users']:,}", *cells)
-    Console(stderr=True).print(rows, lengths)
+    console = Console(stderr=True)
+    console.print(rows, lengths)
+    if best := detail["best_other"]:
+        console.print(
+            f"over the best other row, {best['row']}: {best['shown_over_it']:+.3f} nDCG@10, "
+            f"p {best['p']:.4f}"
+        )
 
 
 def _against(row: dict[str, Any]) -> tuple[str, str]:

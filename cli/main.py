@@ -12,7 +12,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli import bench, experiments, keys, lab, recommend, retrieval, runs, transfers
+from cli import (
+    bench,
+    experiments,
+    keys,
+    lab,
+    recommend,
+    regularization,
+    retrieval,
+    runs,
+    transfers,
+)
 from services.errors import LrgdError
 from services.observability.logging import log_nothing_but_errors
 from services.settings import PREFIX, Settings, load_settings, masked
@@ -30,6 +40,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(retrieval.app, name="retrieval")
 app.add_typer(experiments.app, name="experiments")
 app.add_typer(runs.app, name="runs")
+app.add_typer(regularization.app, name="regularization")
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
 transfers.install(app)

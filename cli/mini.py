@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
-from rich.progress import TaskID
 from rich.table import Table
 
 from cli.figures import Figures
+from cli.progress import Told
 from services.prompts import PromptFormat, TemplateName
 from services.ranking import Method
 
 if TYPE_CHECKING:
-    from lab.mini.training import Progress
+    from lab.mini.training import Course, Progress
 
 DEFAULT_VLLM = Path(".venv-vllm")
 SHIPPED = Path(__file__).parents[1] / "services" / "llm" / "lrgd_mini"
@@ -32,6 +32,10 @@ app = typer.Typer(
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint, the tokenizer, the log.")],
     *,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of evaluation files: learn the titles that its users chose."),
+    ] = None,
     millions: Annotated[
         float, typer.Option(min=0.01, help="Of tokens altogether, before and after interruptions.")
     ] = 50.0,
@@ -41,6 +45,10 @@ def train(
     layers: Annotated[int, typer.Option(min=1, help="Of the model.")] = 4,
 ) -> None:
     """Train on generated users, in the system's own prompts.
+
+    With [bold]--data[/], on the users of a data set (the files of [bold]lrgd lab evaluate[/])
+    instead, but for those whom its candidates files ask about, and for the two newest items of
+    everybody else. Such a model ranks by likelihood; it does not know labels.
 
     Takes an hour or two on a CPU. It can be interrupted: the same command goes on where the last
     checkpoint was, and with more [bold]--millions[/] a finished training goes on as well. The
@@ -52,13 +60,16 @@ def train(
     [bold]fit[/] are 1 where nothing is known; the grades fall first, then the labels are read.
 
     [bold]lrgd lab mini train --out /tmp/mini --millions 50 --threads 2[/]
+
+    [bold]lrgd lab mini train --out build/games-lm --data games --millions 25[/]
     """
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
+    from lab.mini.shop_course import ShopCourse  # noqa: PLC0415
     from lab.mini.training import Run, Trainer  # noqa: PLC0415
 
     run = Run(out, round(1e6 * millions), seed=seed, threads=threads, width=width, layers=layers)
-    trainer = Trainer(run)
+    trainer = Trainer(run, ShopCourse(out) if data is None else _in_domain(data, out))
     console = Console(stderr=True)
     if trainer.resume():
         console.print(f"Goes on after {trainer.progress.tokens / 1e6:.1f} M tokens.")
@@ -70,6 +81,13 @@ def train(
             bar.update(task, completed=progress.tokens, description=_told(progress))
 
         trainer.train(tell)
+
+
+def _in_domain(data: Path, out: Path) -> Course:
+    from lab.mini.in_domain.course import InDomainCourse  # noqa: PLC0415
+    from lab.mini.in_domain.shoppers import Shoppers  # noqa: PLC0415
+
+    return InDomainCourse(Shoppers.of(data), out)
 
 
 @app.command()
@@ -147,15 +165,8 @@ def evaluate(
         method=Method(PromptFormat(template=template)),
     )
     figures = Figures("lrgd lab mini evaluate", engine="lrgd-mini")
-    with Bar(console=console) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(what: str, done: int, of: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=of)
-            bar.update(tasks[what], completed=done)
-
-        measured, detail = measure(evaluation, tell)
+    with Told() as told:
+        measured, detail = measure(evaluation, told)
     if write_card:
         from lab.mini.card import write_quality  # noqa: PLC0415
 

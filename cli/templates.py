@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress as Bar
-from rich.progress import TaskID
 
 from cli.figures import Figures
+from cli.progress import Told
 from services.settings import SHIPPED_MODEL
 
 
@@ -33,15 +31,8 @@ def templates(
     from lab.templates import as_markdown, compare_templates  # noqa: PLC0415
 
     figures = Figures("lrgd lab templates", engine="lrgd-mini")
-    with Bar(console=Console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(what: str, done: int, of: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=of)
-            bar.update(tasks[what], completed=done)
-
-        measured, detail = compare_templates(folder, users, timed, tell)
+    with Told() as told:
+        measured, detail = compare_templates(folder, users, timed, told)
     if markdown:
         print(as_markdown(measured, detail), end="")
         return

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress as Bar
-from rich.progress import TaskID
 from rich.text import Text
 
 from cli.figures import Figures
+from cli.progress import Told
 from services.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def dual(
     from lab.dual.experiments import dual as experiment  # noqa: PLC0415
 
     figures = Figures("lrgd lab dual", engine="transformers")
-    with _Told() as told:
+    with Told() as told:
         measured, detail = experiment.measure(seeds, prompts, told)
     _save(experiment.draw(detail), out, "dual")
     figures.show(measured, detail, as_json=as_json)
@@ -89,7 +88,7 @@ def kernel_error(
     from lab.dual.experiments import kernel_error as experiment  # noqa: PLC0415
 
     figures = Figures("lrgd lab kernel-error", seed=seed)
-    with _Told() as told:
+    with Told() as told:
         measured, detail = experiment.measure(draws, seed, told)
     _save(experiment.draw(detail), out, "kernel-error")
     figures.show(measured, detail, as_json=as_json)
@@ -106,7 +105,7 @@ def depth(
     from lab.dual.experiments import depth as experiment  # noqa: PLC0415
 
     figures = Figures("lrgd lab depth", engine="transformers")
-    with _Told() as told:
+    with Told() as told:
         measured, detail = experiment.measure(seeds, prompts, told)
     _save(experiment.draw(detail), out, "depth")
     figures.show(measured, detail, as_json=as_json)
@@ -143,7 +142,7 @@ def influence(
     from lab.dual.experiments import influence as experiment  # noqa: PLC0415
 
     figures = Figures("lrgd lab influence", engine="lrgd-mini")
-    with _Told() as told:
+    with Told() as told:
         measured, detail = experiment.measure(prompts, processes, told)
     _save(experiment.draw(detail), out, "influence")
     figures.show(measured, detail, as_json=as_json)
@@ -213,26 +212,6 @@ def _print(picture: Picture) -> None:
             Text(line.text, style=f"black on #{red:02x}{green:02x}{blue:02x}"),
             sep="",
         )
-
-
-class _Told:
-    """A bar for each thing that is counted, on standard error."""
-
-    def __init__(self) -> None:
-        self._bar = Bar(console=Console(stderr=True))
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> _Told:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, what: str, done: int, of: int) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what, total=of)
-        self._bar.update(self._tasks[what], completed=done)
 
 
 def _save(figure: Any, out: Path, name: str) -> None:

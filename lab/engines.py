@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.embedded import EMBEDDED
 from services.demonstrations.versions import prompt_versions
 from services.errors import ConfigurationError
 from services.llm.card import expect_prompts, read_card
@@ -15,8 +16,6 @@ from services.llm.onnx.files import missing_files
 from services.llm.vllm import VllmModel
 from services.observability.metrics import Metrics
 from services.settings import SHIPPED_MODEL
-
-EMBEDDED = "onnx"
 
 
 @dataclass(frozen=True)

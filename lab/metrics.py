@@ -8,10 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lab.statistics import mean_ranks
-
-
-def effect_d(rank: int) -> float:
-    return 1 / math.log2(rank + 1)
+from services.ranking.effect import effect_d
 
 
 def ndcg(rank: int, cutoff: int) -> float:

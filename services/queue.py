@@ -6,13 +6,18 @@ from __future__ import annotations
 import asyncio
 from enum import StrEnum
 
+import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.asyncio import Redis
 
 from services.observability.logging import get_logger
 from services.observability.metrics import JobLabels, Metrics
+from services.observability.tracing import SpanKind, headers_of_span, span
 from services.storage.redis import OUTAGE, debounce_key
+
+# In the headers of a job: who put it there, for the log and the trace, and never for the work.
+ORIGIN = "lrgd_origin"
 
 log = get_logger(__name__)
 
@@ -73,13 +78,20 @@ class Queue:
                     debounce_key(job), 1, nx=True, px=int(debounce_seconds * 1000)
                 ):
                     return
-                await asyncio.to_thread(
-                    self._celery.send_task,
-                    job.value,
-                    countdown=debounce_seconds,
-                    retry=False,
-                    ignore_result=True,
-                )
+                with span(f"queue {job.value}", kind=SpanKind.PRODUCER):
+                    await asyncio.to_thread(
+                        self._celery.send_task,
+                        job.value,
+                        countdown=debounce_seconds,
+                        retry=False,
+                        ignore_result=True,
+                        headers={ORIGIN: _origin()},
+                    )
         except (*OUTAGE, OperationalError):
             self._metrics.jobs_lost.add(JobLabels(job))
             log.warning("job_lost", job=job.value, exc_info=True)
+
+
+def _origin() -> dict[str, str]:
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return headers_of_span() | ({} if request_id is None else {"request_id": str(request_id)})

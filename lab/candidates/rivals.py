@@ -88,8 +88,8 @@ class Ease:
         diagonal = inverse.diagonal().copy()
         inverse /= -diagonal
         np.fill_diagonal(inverse, 0)
-        self._weights = inverse
+        self.weights = inverse
 
     def find(self, history: Places, limit: int) -> Places:
-        scores: Scores = self._weights[history].sum(axis=0, dtype=np.float64)
+        scores: Scores = self.weights[history].sum(axis=0, dtype=np.float64)
         return best(scores, history, limit)

@@ -9,7 +9,8 @@ that is retrieval's own prior.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 
 from lab.evaluation.questions import Question
 
@@ -24,18 +25,33 @@ _BESIDE_NOTHING = 1e-6
 
 
 class Counted:
-    def __init__(self, sequences: Iterable[Sequence[str]]) -> None:
-        self._users: Counter[str] = Counter()
-        self._near: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for sequence in sequences:
-            self._users.update(set(sequence))
+    """Counts when it is first asked."""
+
+    def __init__(self, sequences: Collection[Sequence[str]]) -> None:
+        self._sequences = sequences
+
+    @cached_property
+    def _users(self) -> Counter[str]:
+        users: Counter[str] = Counter()
+        for sequence in self._sequences:
+            users.update(set(sequence))
+        return users
+
+    @cached_property
+    def _near(self) -> Mapping[str, Counter[str]]:
+        near: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for sequence in self._sequences:
             for place, item in enumerate(sequence):
                 for other in sequence[place + 1 : place + 1 + NEAR]:
-                    self._near[item][other] += 1
-                    self._near[other][item] += 1
+                    near[item][other] += 1
+                    near[other][item] += 1
+        return near
+
+    def users_of(self, items: Sequence[str]) -> list[int]:
+        return [self._users[item] for item in items]
 
     def popularity(self, question: Question) -> tuple[float, ...]:
-        return tuple(float(self._users[item]) for item in question.candidates)
+        return tuple(map(float, self.users_of(question.candidates)))
 
     def covisit(self, question: Question) -> tuple[float, ...]:
         scores = [_BESIDE_NOTHING * self._users[item] for item in question.candidates]

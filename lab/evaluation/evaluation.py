@@ -6,21 +6,24 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lab.engines import EngineChoice, make_model
 from lab.evaluation.answers import Answers, ask_all
 from lab.evaluation.counted import Counted
-from lab.evaluation.files import existing, read_data, read_split
+from lab.evaluation.files import Data, existing, read_data, read_split
 from lab.evaluation.fitting import MEASURE, FittedWeight, fit_weight
 from lab.evaluation.judging import by_user
-from lab.evaluation.learned import Lesson, learn
-from lab.evaluation.methods import METHODS, Lessons, Means, MethodName, make_scorer
+from lab.evaluation.learned import Learned, Lesson, learn
+from lab.evaluation.methods import METHODS, Lessons, Means, MethodName, Pool, make_scorer
+from lab.evaluation.picked import Picked, Picking
 from lab.evaluation.prior import Prior
 from lab.evaluation.questions import Split, training_part
 from lab.evaluation.tables import Told, figures, tables
 from lab.shop.catalog import build_catalog
+from lab.tables.baselines.trained import Ground
 from services.errors import ConfigurationError
 from services.llm.port import EngineFingerprint, Terms
 from services.ranking import EvaluationFingerprint, Method
@@ -50,13 +53,15 @@ class Evaluation:
     engine: EngineChoice = field(default=EngineChoice())
     ranking: Method = field(default=Method())
     seconds: float = 60.0
+    trained: Path = Path("build/tables/trained")
+    recheck: frozenset[str] | None = None  # these users alone, and whatever is kept of them anew
 
     @property
-    def lessons(self) -> Lessons | None:
-        return METHODS[self.method].learns
+    def taught(self) -> bool:
+        return METHODS[self.method].taught
 
     def __post_init__(self) -> None:
-        if self.lessons is not None and self.valid is None:
+        if self.taught and self.valid is None:
             raise ConfigurationError(
                 f"{self.method} learns on validation targets: name their file by --valid, for "
                 f"{self.split.name} does not begin with test-"
@@ -69,30 +74,57 @@ class Evaluation:
 
 
 def evaluate(evaluation: Evaluation, watch: Watch) -> tuple[dict[str, float], dict[str, Any]]:
-    return asyncio.run(_evaluate(evaluation, watch))
-
-
-async def _evaluate(
-    evaluation: Evaluation, watch: Watch
-) -> tuple[dict[str, float], dict[str, Any]]:
     existing(evaluation.split)  # before the larger files: most often it is this name that is wrong
-    data = read_data(evaluation.data)
+    outcome = asyncio.run(outcome_of(evaluation, read_material(evaluation), watch))
+    return figures(outcome.told), outcome.detail | tables(outcome.told)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the files of an evaluation hold. `valid` is None where its file is not needed."""
+
+    titles: Mapping[str, str]
+    split: Split
+    valid: Split | None
+    means: Means
+
+
+@dataclass(frozen=True)
+class Outcome:
+    told: Told
+    detail: dict[str, Any]
+
+
+def read_material(evaluation: Evaluation, data: Data | None = None) -> Material:
+    data = read_data(evaluation.data) if data is None else data
     whole = read_split(evaluation.split, data)
-    split = whole.first(evaluation.users)
     training = training_part(data.titles, data.sequences, whole)
-    sequences = training.sequences.values()
+    sequences = list(training.sequences.values())
     means = Means(training, Counted(sequences), Prior(sequences))
-    if METHODS[evaluation.method].asks is not None and evaluation.engine.is_lrgd_mini:
-        _say_if_unknown(data.titles, watch)
     valid = None
-    if evaluation.valid is not None and (evaluation.weight is None or evaluation.lessons):
+    if evaluation.valid is not None and (evaluation.weight is None or evaluation.taught):
         valid = read_split(evaluation.valid, data)
-        valid = valid.of({question.user_id for question in split.questions})
+    return Material(data.titles, whole, valid, means)
+
+
+async def outcome_of(evaluation: Evaluation, material: Material, watch: Watch) -> Outcome:
+    recipe = METHODS[evaluation.method]
+    split = material.split.first(evaluation.users)
+    means = material.means
+    if recipe.trains:
+        means = replace(means, ground=_ground(evaluation, watch))
+    if recipe.asks is not None and evaluation.engine.is_lrgd_mini:
+        _say_if_unknown(material.titles, watch)
+    valid = None
+    if material.valid is not None:
+        valid = material.valid.of({question.user_id for question in split.questions})
     async with _ready(evaluation, means) as ready:
         learned = ready
-        if evaluation.lessons is not None and valid is not None:
-            learned = await ready.learned(evaluation.lessons, split, valid, watch)
-        answers = await learned.about(split, watch)
+        if evaluation.taught and valid is not None:
+            learned = await ready.taught_by(valid, split, watch)
+        if evaluation.recheck is not None:
+            split = split.of(set(evaluation.recheck))
+        answers = await learned.about(split, watch, anew=evaluation.recheck is not None)
         fitted = None
         if evaluation.weight is None and valid is not None:
             # Without what was learned: that was chosen for these very targets.
@@ -101,7 +133,6 @@ async def _evaluate(
             watch.say(f"lambda = {fitted.weight:g}, fitted on {evaluation.valid}")
     weight = evaluation.weight if fitted is None else fitted.weight
     assert weight is not None
-    told = Told(split, answers, means, evaluation.method, weight)
     detail = {
         "split": split.name,
         "split_digest": split.digest,
@@ -111,7 +142,21 @@ async def _evaluate(
         "evaluation_fingerprint": None if ready.fingerprint is None else ready.fingerprint.digest,
         "fitted_lambda": None if fitted is None else _as_detail(fitted, evaluation),
     }
-    return figures(told), detail | tables(told)
+    return Outcome(Told(split, answers, means, evaluation.method, weight), detail)
+
+
+def _ground(evaluation: Evaluation, watch: Watch) -> Ground:
+    """Training is stopped by all validation files of the folder, whichever file is asked about: so
+    that it is trained once."""
+    data = read_data(evaluation.data)
+    files = sorted(evaluation.data.glob("valid-*.jsonl"))
+    if not files:
+        raise ConfigurationError(
+            f"{evaluation.method} is trained, and stopped by validation files: there is no "
+            f"valid-*.jsonl in {evaluation.data}"
+        )
+    valid = tuple(read_split(file, data) for file in files)
+    return Ground(valid, evaluation.trained, watch.tell)
 
 
 def _say_if_unknown(titles: Mapping[str, str], watch: Watch) -> None:
@@ -136,38 +181,58 @@ class _Ready:
     engine: EngineFingerprint | None
     taught: str | None = None  # by which lessons
 
-    async def learned(self, lessons: Lessons, split: Split, valid: Split, watch: Watch) -> _Ready:
+    async def taught_by(self, valid: Split, split: Split, watch: Watch) -> _Ready:
         """The same, when it has learned."""
         assert self.fingerprint is not None, "only a method that asks a model learns"
-
-        def told(done: int, of: int) -> None:
-            watch.tell("rounds", done, of)
-
         folder = self.evaluation.out / split.digest
         folder.mkdir(parents=True, exist_ok=True)
-        texts = await learn(
+        recipe = METHODS[self.evaluation.method]
+        texts: Learned | Picked
+        if recipe.learns is not None:
+            texts = await self._learned(recipe.learns, folder, valid, split, watch)
+        else:
+            assert recipe.picks is not None, "what is taught learns or picks"
+            texts = await self._picked(recipe.picks, folder, valid, split, watch)
+        return replace(self, means=replace(self.means, texts=texts), taught=texts.digest)
+
+    async def _learned(
+        self, lessons: Lessons, folder: Path, valid: Split, split: Split, watch: Watch
+    ) -> Learned:
+        assert self.fingerprint is not None
+        return await learn(
             folder,
             Lesson(self.means.training, split, valid, lessons.learning(self.means.ranking)),
             self.means.asked_model,
             selected=lessons.selected,
             fingerprint=self.fingerprint.digest,
-            tell=told,
+            tell=partial(watch.tell, "rounds"),
         )
-        return replace(self, means=replace(self.means, texts=texts), taught=texts.digest)
+
+    async def _picked(
+        self, pool: Pool, folder: Path, valid: Split, split: Split, watch: Watch
+    ) -> Picked:
+        assert self.fingerprint is not None
+        at_once = self.evaluation.engine.calls_at_once
+        name = self.fingerprint.digest
+        picking = Picking(self.means, split.questions, valid, folder, name, at_once)
+        return await picking.picked(pool, watch.tell)
 
     @property
     def name(self) -> str:
         """Without its lessons, a method that learns is zero-shot."""
         if self.taught is not None:
             return f"{self.evaluation.method}-{self.taught}"
-        return MethodName.ZERO_SHOT if self.evaluation.lessons else self.evaluation.method
+        return MethodName.ZERO_SHOT if self.evaluation.taught else self.evaluation.method
 
-    async def about(self, split: Split, watch: Watch) -> Answers:
-        kept, at_once = None, 1
+    async def about(self, split: Split, watch: Watch, *, anew: bool = False) -> Answers:
+        kept_as, at_once = METHODS[self.evaluation.method].kept_as, 1
+        name = None if kept_as is None else kept_as(self.means)
         if self.fingerprint is not None:
-            name = f"{self.name}-{self.fingerprint.digest}.jsonl"
-            kept = self.evaluation.out / split.digest / name
+            name = f"{self.name}-{self.fingerprint.digest}"
             at_once = self.evaluation.engine.calls_at_once
+        kept = None
+        if name is not None and not anew:
+            kept = self.evaluation.out / split.digest / f"{name}.jsonl"
         scorer = make_scorer(self.evaluation.method, self.means)
 
         def told(done: int) -> None:

@@ -10,13 +10,14 @@ import numpy as np
 
 from lab.evaluation.answers import Answers
 from lab.evaluation.questions import Question, Split
-from lab.metrics import auc, effect_d, gauc_parts, ndcg, recall
+from lab.metrics import auc, gauc_parts, ndcg, recall
 from lab.statistics import Estimate, estimate
 from services.ranking import fused, in_order
+from services.ranking.effect import effect_d
 
 CUTOFF = 10
-# Of history lengths, the longest of each bucket but the last.
-BUCKETS = (5, 10, 20)
+# Of history lengths, the longest of each bucket but the last: histories under 8 are apart.
+BUCKETS = (7, 10, 20)
 
 Scores = Mapping[str, tuple[float, ...]]  # by user, then by candidate
 Values = dict[str, list[float]]  # by metric, then by user

@@ -10,34 +10,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+import shutil
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lab.evaluation.questions import Split, Training
+from lab.learning.filling import Contents, fill
 from lab.learning.learning import Learning
-from lab.learning.world import World, Writer, opened_database, opened_world
-from services.catalog.catalog import Catalog, NothingFollows
+from lab.learning.world import Writer, opened_world
 from services.catalog.inputs import NewEvent, NewItem
 from services.catalog.positives import PositiveEvents
-from services.demonstrations.repository import DemonstrationsRepository
-from services.demonstrations.variant import served_of
 from services.errors import ConfigurationError
 from services.llm.port import LanguageModel
-from services.optimizer.learning_repository import LearningRepository
 from services.optimizer.material import CandidatePool, Positive
 from services.optimizer.rules import chance
 from services.prompts import Demonstrated
 from services.prompts.titles import fold
-from services.schema import upgrade
-from services.settings import UnknownIds
 
 TAKEN = PositiveEvents.parse(["purchase"])
 # The files know the order within a user and nothing else of time: whoever is only learned from has
 # taken everything before anybody who is asked about.
 LONG_AGO, LATELY = datetime(2020, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
-_BATCH = 5_000
 
 Tell = Callable[[int, int], None]
 
@@ -112,17 +107,27 @@ async def learn(
     users = [question.user_id for question in lesson.test.questions]
     digest = _digest(lesson.learning, fingerprint, users)
     file = folder / f"learned-{digest}.sqlite3"
-    if not file.exists():
-        half = file.with_suffix(".half")
-        await asyncio.to_thread(half.unlink, missing_ok=True)
-        await _fill(half, lesson)
-        await asyncio.to_thread(half.rename, file)
+    if not await asyncio.to_thread(file.exists):
+        # The same for all methods that learn on these users, and long to write.
+        base = folder / f"people-{_digest_of(sorted(users))}.sqlite3"
+        await _whole(base, lambda half: _fill(half, lesson))
+        await _whole(file, lambda half: asyncio.to_thread(shutil.copyfile, base, half))
     titles = {fold(title) for title in lesson.training.titles.values() if title}
     by = Writer(model, FileCandidates(lesson.valid), titles.__contains__)
     async with opened_world(file, TAKEN) as world:
         await world.learn("lab", users, lesson.learning, by, tell)
-        texts = {user: await _text(world, user, selected=selected) for user in users}
+        text = world.served_text if selected else world.first_text
+        texts = {user: await text(user) for user in users}
     return Learned(texts, digest)
+
+
+async def _whole(file: Path, write: Callable[[Path], Awaitable[object]]) -> None:
+    """A file that is there is complete."""
+    if not await asyncio.to_thread(file.exists):
+        half = file.with_suffix(".half")
+        await asyncio.to_thread(half.unlink, missing_ok=True)
+        await write(half)
+        await asyncio.to_thread(half.rename, file)
 
 
 async def _fill(file: Path, lesson: Lesson) -> None:
@@ -130,27 +135,14 @@ async def _fill(file: Path, lesson: Lesson) -> None:
     training = lesson.training
     asked = {question.user_id: question.history for question in lesson.test.questions}
     others = {user: items for user, items in training.sequences.items() if user not in asked}
-    async with opened_database(file) as database:
-        await upgrade(database)
-        catalog = Catalog(
-            database,
-            positives=TAKEN,
-            unknown_users=UnknownIds.CREATE,
-            unknown_items=UnknownIds.CREATE,
-            after=NothingFollows(),
-        )
-        items = [NewItem(item_id=item, title=title) for item, title in training.titles.items()]
-        for begin in range(0, len(items), _BATCH):
-            await catalog.upsert_items(items[begin : begin + _BATCH])
-        for begun, step, histories in (
-            (LONG_AGO, timedelta(seconds=1), others),
-            (LATELY, timedelta(hours=1), asked),
-        ):
-            events = list(_events(histories, begun, step))
-            for begin in range(0, len(events), _BATCH):
-                await catalog.record(events[begin : begin + _BATCH])
-        async with database.engine.begin() as connection:
-            await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    contents = Contents(
+        items=[NewItem(item_id=item, title=title) for item, title in training.titles.items()],
+        events=[
+            *_events(others, LONG_AGO, timedelta(seconds=1)),
+            *_events(asked, LATELY, timedelta(hours=1)),
+        ],
+    )
+    await fill(file, contents, TAKEN)
 
 
 def _events(
@@ -166,17 +158,10 @@ def _events(
     ]  # fmt: skip
 
 
-async def _text(world: World, user: str, *, selected: bool) -> Demonstrated | None:
-    async with world.database.reading() as session:
-        if selected:
-            _, variants = await DemonstrationsRepository(session).served(user)
-            served = served_of(variants)
-            return None if served is None else served.texts()
-        known = await LearningRepository(session).variants(user)
-    first = [one for one in known if one.row.path == 0 and one.row.round_number == 1]
-    return first[0].demonstrated if first else None
-
-
 def _digest(learning: Learning, fingerprint: str, users: Sequence[str]) -> str:
     content = [learning.plan.as_row(), learning.rounds, fingerprint, sorted(users)]
+    return _digest_of([*content, *(["reveals"] if learning.reveals_validation else [])])
+
+
+def _digest_of(content: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Protocol
 
 from lab.evaluation.counted import Counted
 from lab.evaluation.prior import Prior
 from lab.evaluation.questions import Question, Training
+from lab.evaluation.shown import Shown, WorkedExamples
 from lab.learning.learning import Learning
+from lab.tables.baselines.counting import Count, ease, itemknn
+from lab.tables.baselines.settings import Trained
+from lab.tables.baselines.trained import ByNetwork, Ground, content_key
 from services.llm.port import LanguageModel, Priority, Terms
 from services.optimizer.plan import Plan
-from services.prompts import Demonstrated
+from services.prompts import Demonstrated, Mode
 from services.ranking import Candidate, Method, Ranker, RankingRequest
 from services.ranking.written import Reading
 
@@ -28,10 +33,31 @@ class MethodName(StrEnum):
     POPULARITY = "popularity"
     COVISIT = "covisit"
     RETRIEVAL = "retrieval"
+    EASE = "ease"
+    ITEMKNN = "itemknn"
+    BPRMF = "bprmf"
+    GRU4REC = "gru4rec"
+    SASREC = "sasrec"
+    HGN = "hgn"
+    SRGNN = "srgnn"
+    FDSA = "fdsa"
+    SASREC_FUSED = "sasrec_fused"
+    LIKELIHOOD = "likelihood"
+    LLM4RS = "llm4rs"
+    LLMRANK = "llmrank"
+    ICL_RECENT = "icl_recent"
+    ICL_RANDOM = "icl_random"
+    ICL_NEAREST = "icl_nearest"
+    LLMSREC_SYN = "llmsrec_syn"
+    RE2LLM = "re2llm"
+    MORE = "more"
     GENERATED = "generated"
     BEST_OF_N = "best_of_n"
     LRGD = "lrgd"
     LRGD_FUSED = "lrgd_fused"
+    PDO1 = "pdo1"
+    PDO2 = "pdo2"
+    REVEALS_VALIDATION = "reveals_validation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +85,8 @@ class NoTexts:
 
 @dataclass(frozen=True)
 class Means:
-    """What a method may use. `texts` are what a method that learns has learned."""
+    """What a method may use. `texts` are what a method that learns has learned, `ground` what
+    training takes."""
 
     training: Training
     counted: Counted
@@ -68,6 +95,12 @@ class Means:
     ranking: Method = field(default=Method())
     seconds: float = 60.0  # for all calls about one user
     texts: Texts = field(default=NoTexts())
+    ground: Ground | None = None
+
+    @property
+    def trained_on(self) -> Ground:
+        assert self.ground is not None, "a method that is trained was made without its means"
+        return self.ground
 
     @property
     def asked_model(self) -> LanguageModel:
@@ -78,14 +111,14 @@ class Means:
 @dataclass(frozen=True)
 class Lessons:
     """How a method learns before it is asked: from so many rounds of so many paths. Not `selected`:
-    the first text that was written is shown, whatever it is worth. `fused`: lambda is fitted where
-    the caller names none."""
+    the first text that was written is shown, whatever it is worth. `reveals_validation`: the
+    generator sees the target that judges it."""
 
     paths: int
     rounds: int
     selected: bool = True
     perturbed: bool = True
-    fused: bool = False
+    reveals_validation: bool = False
 
     def learning(self, ranking: Method) -> Learning:
         form = ranking.form
@@ -97,16 +130,35 @@ class Lessons:
                 regularized=form.regularization is not None,
             ),
             self.rounds,
+            self.reveals_validation,
         )  # fmt: skip
+
+
+class Pool(StrEnum):
+    """Of texts that a bandit picks from: see `lab.evaluation.picked`."""
+
+    HINTS = "hints"
+    PERSPECTIVES = "perspectives"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`asks` is how a method that asks a model has it rank; None for one that asks none."""
+    """`asks` is how a method that asks a model has it rank; None for one that asks none. `kept_as`
+    names what one that asks none is made of, where making it takes long: then its scores are kept.
+    `trains` needs validation files; `fused`: lambda is fitted where the caller names none."""
 
     make: Callable[[Means], Scorer]
     asks: Callable[[Method], Method] | None = None
     learns: Lessons | None = None
+    picks: Pool | None = None
+    kept_as: Callable[[Means], str] | None = None
+    trains: bool = False
+    fused: bool = False
+
+    @property
+    def taught(self) -> bool:
+        """By validation targets."""
+        return self.learns is not None or self.picks is not None
 
 
 @dataclass(frozen=True)
@@ -118,16 +170,19 @@ class ByCounting:
 
 
 class ByModel:
-    def __init__(self, means: Means) -> None:
+    """`shown` is the text of a user's question; without it, what was learned for the user."""
+
+    def __init__(self, means: Means, shown: Shown | None = None) -> None:
         self._means = means
         self._ranker = Ranker(means.asked_model)
+        self._shown = shown or (lambda question: means.texts.of(question.user_id))
 
     async def score(self, question: Question) -> Scored:
         titles = self._means.training.titles
         request = RankingRequest(
             history=tuple(titles[item] or None for item in question.history),
             candidates=tuple(Candidate(item, titles[item] or None) for item in question.candidates),
-            demonstrated=self._means.texts.of(question.user_id),
+            demonstrated=self._shown(question),
         )
         terms = Terms.within(self._means.seconds, Priority.ROUND)
         ranking = await self._ranker.rank(request, self._means.ranking, terms)
@@ -139,11 +194,61 @@ def as_given(method: Method) -> Method:
     return method
 
 
-def with_older_history(method: Method) -> Method:
-    """The tokens that a demonstration might take, spent on older history instead."""
+def with_older_history(method: Method, demonstrations: int = 1) -> Method:
+    """The tokens that demonstrations might take, spent on older history instead."""
     limits = method.form.limits
-    longer = replace(limits, extra_history_tokens=limits.demonstration_tokens)
+    longer = replace(limits, extra_history_tokens=demonstrations * limits.demonstration_tokens)
     return replace(method, form=replace(method.form, limits=longer))
+
+
+def by_title(method: Method) -> Method:
+    return method.in_mode(Mode.LIKELIHOOD)
+
+
+def written(method: Method) -> Method:
+    return method.in_mode(Mode.GENERATE)
+
+
+def bootstrapped(method: Method) -> Method:
+    """Candidates in several orders, against the bias of position."""
+    return replace(method, permutations=max(3, method.permutations))
+
+
+def _shows(
+    shown: Callable[[WorkedExamples], Shown], asks: Callable[[Method], Method] = as_given
+) -> Recipe:
+    return Recipe(lambda means: ByModel(means, shown(WorkedExamples(means.training))), asks)
+
+
+@dataclass(frozen=True)
+class CountingLater:
+    """Made when the first is asked: where all answers are kept, it never is."""
+
+    make: Callable[[Training], Count]
+    training: Training
+
+    @cached_property
+    def _count(self) -> Count:
+        return self.make(self.training)
+
+    def __call__(self, question: Question) -> tuple[float, ...]:
+        return self._count(question)
+
+
+def _counts(name: str, make: Callable[[Training], Count]) -> Recipe:
+    return Recipe(
+        lambda means: ByCounting(CountingLater(make, means.training)),
+        kept_as=lambda means: f"{name}-{means.training.digest}",
+    )
+
+
+def _trains(name: Trained, *, fused: bool = False) -> Recipe:
+    return Recipe(
+        lambda means: ByCounting(ByNetwork(name, means.training, means.trained_on)),
+        kept_as=lambda means: content_key(name, means.training, means.trained_on.valid),
+        trains=True,
+        fused=fused,
+    )
 
 
 METHODS: Mapping[MethodName, Recipe] = {
@@ -152,11 +257,30 @@ METHODS: Mapping[MethodName, Recipe] = {
     MethodName.POPULARITY: Recipe(lambda means: ByCounting(means.counted.popularity)),
     MethodName.COVISIT: Recipe(lambda means: ByCounting(means.counted.covisit)),
     MethodName.RETRIEVAL: Recipe(lambda means: ByCounting(means.prior.scores)),
+    MethodName.EASE: _counts("ease", ease),
+    MethodName.ITEMKNN: _counts("itemknn", itemknn),
+    **{MethodName(name.value): _trains(name) for name in Trained},
+    MethodName.SASREC_FUSED: _trains(Trained.SASREC, fused=True),
+    MethodName.LIKELIHOOD: Recipe(ByModel, by_title),
+    MethodName.LLM4RS: Recipe(ByModel, written),
+    MethodName.LLMRANK: _shows(lambda examples: examples.latest, bootstrapped),
+    MethodName.ICL_RECENT: _shows(lambda examples: examples.recent),
+    MethodName.ICL_RANDOM: _shows(lambda examples: examples.random),
+    MethodName.ICL_NEAREST: _shows(lambda examples: examples.nearest),
+    MethodName.LLMSREC_SYN: _shows(lambda examples: examples.merged),
+    MethodName.RE2LLM: Recipe(ByModel, as_given, picks=Pool.HINTS),
+    MethodName.MORE: Recipe(ByModel, as_given, picks=Pool.PERSPECTIVES),
     MethodName.GENERATED: Recipe(ByModel, as_given, Lessons(1, 1, selected=False)),
     # As many demonstrations as lrgd writes.
     MethodName.BEST_OF_N: Recipe(ByModel, as_given, Lessons(12, 1, perturbed=False)),
     MethodName.LRGD: Recipe(ByModel, as_given, Lessons(3, 4)),
-    MethodName.LRGD_FUSED: Recipe(ByModel, as_given, Lessons(3, 4, fused=True)),
+    MethodName.LRGD_FUSED: Recipe(ByModel, as_given, Lessons(3, 4), fused=True),
+    # As many demonstrations as lrgd writes, by fewer paths.
+    MethodName.PDO1: Recipe(ByModel, as_given, Lessons(1, 12)),
+    MethodName.PDO2: Recipe(ByModel, as_given, Lessons(2, 6)),
+    MethodName.REVEALS_VALIDATION: Recipe(
+        ByModel, as_given, Lessons(3, 4, reveals_validation=True)
+    ),
 }
 
 

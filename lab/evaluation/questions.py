@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 # The newest item of every user is the target of a test, the one before it of a validation.
@@ -36,12 +38,22 @@ class Split:
         return replace(self, questions=kept)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Training:
     """What may be learned from: titles of all items, and each user's sequence, oldest first."""
 
     titles: Mapping[str, str]
     sequences: Mapping[str, tuple[str, ...]]
+
+    @cached_property
+    def digest(self) -> str:
+        """What was trained on the same is the same."""
+        content = hashlib.sha256()
+        for item, title in self.titles.items():
+            content.update(f"{item}\t{title}\n".encode())
+        for user, items in self.sequences.items():
+            content.update(f"{user}\t{' '.join(items)}\n".encode())
+        return content.hexdigest()[:16]
 
 
 def training_part(

@@ -59,6 +59,10 @@ class Told:
         return Counter(failure for failure in found if failure is not None)
 
     @property
+    def malformed(self) -> int:
+        return self.readings[Reading.MALFORMED] + self.failures[MALFORMED]
+
+    @property
     def readings(self) -> Counter[Reading]:
         found = (answer.scored for answer in self.answers.values())
         return Counter(one.reading for one in found if one is not None and one.reading is not None)
@@ -69,7 +73,7 @@ def figures(told: Told) -> dict[str, float]:
     found |= {
         "users": len(told.split.questions),
         "degraded": told.failures.total(),
-        "malformed": told.readings[Reading.MALFORMED] + told.failures[MALFORMED],
+        "malformed": told.malformed,
         "lambda": told.weight,
     }
     if told.weight:
@@ -87,9 +91,13 @@ def tables(told: Told) -> dict[str, Any]:
     }
     if told.weight:
         rows[f"{told.method}, lambda {told.weight:g}"] = told.shown
+    compared = [_row(name, row, shown) for name, row in rows.items()]
+    # The method alone is no other row than the method with the prior.
+    others = [row for row in compared if not row["row"].startswith(told.method.value)]
     return {
         "intervals": _intervals(shown),
-        "rows": [_random_row(told.split), *(_row(name, row, shown) for name, row in rows.items())],
+        "rows": [_random_row(told.split), *compared],
+        "best_other": max(others, key=lambda row: float(row[COMPARED]), default=None),
         "by_history": [
             {
                 "history": name,

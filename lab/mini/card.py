@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,39 @@ DATA = (
 )
 
 
+@dataclass(frozen=True)
+class About:
+    """What a card says that the training's figures do not. `given` are the command's options."""
+
+    name: str
+    purpose: str
+    not_for: str
+    data: str
+    given: str = ""
+
+
+COURSES: Mapping[str, About] = {
+    "shop": About("lrgd-mini", PURPOSE, NOT_FOR, DATA),
+    "in-domain": About(
+        "in-domain LM",
+        "Experiments on the data set that it was taught: the rows of the tables that ask a model.",
+        "anything else. It was trained from nothing on the titles of one data set, ranks by "
+        "likelihood alone, and knows no labels.",
+        "titles in the order in which a data set's users chose them, in the system's own prompts; "
+        "none of the users whom its candidates files ask about, and of all others not the two "
+        "newest items",
+        " --data DIR",
+    ),
+}
+
+
 def make_card(state: Mapping[str, Any], parameters: int) -> ModelCard:
     """Of a training's checkpoint. Nobody has measured the model yet."""
-    run = state["run"]
+    run, about = state["run"], COURSES[state.get("course", "shop")]
     return ModelCard(
-        name="lrgd-mini",
-        purpose=PURPOSE,
-        not_for=NOT_FOR,
+        name=about.name,
+        purpose=about.purpose,
+        not_for=about.not_for,
         architecture="LlamaForCausalLM",
         parameters=parameters,
         context_tokens=state["shape"]["longest"],
@@ -39,10 +66,10 @@ def make_card(state: Mapping[str, Any], parameters: int) -> ModelCard:
         training=Training(
             command=f"lrgd lab mini train --out build/mini --millions {run['tokens'] / 1e6:g} "
             f"--seed {run['seed']} --threads {run['threads']} --width {run['width']} "
-            f"--layers {run['layers']}",
+            f"--layers {run['layers']}{about.given}",
             seed=run["seed"],
             tokens=state["progress"]["tokens"],
-            data=DATA,
+            data=about.data,
         ),
     )
 

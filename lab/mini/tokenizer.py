@@ -8,7 +8,7 @@ prompts are put together from lines whose tokens are already known.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,16 @@ class MiniTokenizer:
         self._lines: dict[str, tuple[int, ...]] = {}
 
     @classmethod
-    def trained_on(cls, texts: Iterable[str]) -> MiniTokenizer:
+    def kept(
+        cls, folder: Path, texts: Callable[[], Iterable[str]], most: int = MOST_TOKENS
+    ) -> MiniTokenizer:
+        """That of the folder; trained once, for a checkpoint means nothing under another one."""
+        if not (folder / "tokenizer.json").exists():
+            cls.trained_on(texts(), most).save(folder)
+        return cls.load(folder)
+
+    @classmethod
+    def trained_on(cls, texts: Iterable[str], most: int = MOST_TOKENS) -> MiniTokenizer:
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
@@ -59,7 +68,7 @@ class MiniTokenizer:
         )
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
-            vocab_size=MOST_TOKENS,
+            vocab_size=most,
             min_frequency=2,
             special_tokens=list(SPECIAL),
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),

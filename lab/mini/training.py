@@ -1,13 +1,5 @@
-"""Training of lrgd-mini, in stages, each opening the next when its skill is there.
-
-1. `language`: the next item of a history, by its title.
-2. `reading`: the labels of few candidates, and their grades at every token of their lines. Small
-   steps, and labels that are shuffled half of the time: so they are read, not counted off.
-3. `growing`: ever more candidates, all templates, written lists, and demonstrations.
-
-The first two use brief prompts, in a shop without favorites. In whole prompts of the real shop a
-model first learns what is popular, and then hardly anything for millions of tokens: what users like
-explains too little of the loss, and labels are too few among the words.
+"""Training of a small model on prompts of the system's own. What is taught, and how one thing
+leads to the next, is the course's; here are the steps, the checkpoints and the log.
 
 Interrupted, it goes on where its last checkpoint was.
 """
@@ -19,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,19 +19,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from lab.mini.batches import Batch, batches
-from lab.mini.corpus import Corpus, Mix
+from lab.mini.corpus import Example
 from lab.mini.model import Mini, Shape, prepare
-from lab.mini.moments import taught_moments, without_favorites
 from lab.mini.tokenizer import END, MiniTokenizer
-from lab.mini.vocabulary import vocabulary_texts
-from lab.mini.watching import SIZES, Watch
-from lab.shop.taste import Shop
 from services.demonstrations.versions import prompt_versions
 
-LANGUAGE_STEPS = 200
-READ_BELOW = 0.95  # of the loss among the labels shown (1 is knowing nothing): reading has begun
-GROW_BELOW, GROWTH, GROWS_EVERY, GROWS_ANYWAY = 0.8, 1.1, 10, 40
-MOST_CANDIDATES = 50
 WARM_STEPS = 50
 FADING = 0.2  # the last share of the tokens, in which the learning rate falls to nothing
 _MEMORY = 0.95
@@ -57,11 +41,8 @@ class Run:
     width: int = 192
     layers: int = 4
     learning_rate: float = 1.5e-3
-    step_tokens: int = 1_800  # while reading is learned: with more, it is not learned
-    step_tokens_later: int = 3_200
     watch_every: float = 5.0  # minutes
     save_every: float = 3.0
-    watched_users: int = 64
     compiled: bool = True  # pays after a minute
 
 
@@ -81,39 +62,26 @@ class Progress:
         before = self.recent.get(name)
         self.recent[name] = value if before is None else _MEMORY * before + (1 - _MEMORY) * value
 
-    def advance(self) -> bool:
-        """To the next stage, or to more candidates; whether anything has changed."""
-        fit = self.recent.get("fit", 9.0)
-        if self.stage == "language" and self.step >= LANGUAGE_STEPS:
-            self.stage = "reading"
-            return True
-        if self.stage == "reading" and fit < READ_BELOW and self.recent.get("fits", 0) > 100:
-            self.stage, self.grown_at = "growing", self.step
-            return True
-        since = self.step - self.grown_at
-        due = since >= GROWS_ANYWAY or (since >= GROWS_EVERY and fit < GROW_BELOW)
-        if self.stage == "growing" and self.most < MOST_CANDIDATES and due:
-            self.most = min(MOST_CANDIDATES, max(self.most + 1, int(self.most * GROWTH)))
-            self.grown_at = self.step
-            return True
-        return False
+
+class Course(Protocol):
+    """What is taught. `advance`: to what comes next, if it is time; whether anything has changed.
+    `step_tokens`: of about so many a step learns."""
 
     @property
-    def mix(self) -> Mix:
-        if self.stage == "language":
-            return Mix(likelihood=1.0, described=0.4, brief=1.0)
-        if self.stage == "reading":
-            return Mix(
-                likelihood=0.08, described=0.4, most=self.most, written_list=0.4,
-                shuffled_labels=0.5, brief=1.0,
-            )  # fmt: skip
-        grown = self.most == MOST_CANDIDATES
-        return Mix(
-            likelihood=0.12, demonstration=0.25 if grown else 0.12, written_list=0.12,
-            other_templates=0.2,
-            described=0.6, perturbed=0.06, plain=0.12, fewest=6, most=self.most, hard=0.3,
-            shuffled_labels=0.3, line_grades=0.5, brief=0.05 if grown else 0.25,
-        )  # fmt: skip
+    def name(self) -> str: ...
+
+    @property
+    def tokenizer(self) -> MiniTokenizer: ...
+
+    def examples(self, progress: Progress, rng: np.random.Generator) -> Iterator[Example]: ...
+
+    def advance(self, progress: Progress) -> bool: ...
+
+    def step_tokens(self, progress: Progress) -> int: ...
+
+    def watched(
+        self, model: Mini, progress: Progress, forward: Callable[[Tensor], Tensor]
+    ) -> dict[str, float]: ...
 
 
 class OtherPrompts(Exception):
@@ -126,13 +94,12 @@ class OtherPrompts(Exception):
 
 
 class Trainer:
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, course: Course) -> None:
         torch.set_num_threads(run.threads)
         torch.manual_seed(run.seed)
-        self.run = run
+        self.run, self.course = run, course
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.shop = Shop()
-        self.tokenizer = _tokenizer(run.out, self.shop)
+        self.tokenizer = course.tokenizer
         shape = Shape(
             len(self.tokenizer),
             width=run.width,
@@ -146,8 +113,6 @@ class Trainer:
         self.optimizers = _optimizers(self.model, run.learning_rate)
         self.rng = np.random.default_rng(np.random.SeedSequence(run.seed))
         self.progress = Progress()
-        self.corpus = Corpus(self.shop, self.tokenizer)
-        self.watch = Watch(self.corpus, run.watched_users)
         self.labels = torch.tensor(list(self.tokenizer.labels.values()), device=self.device)
         self.leading = torch.tensor(
             list(self.tokenizer.leading_labels.values()), device=self.device
@@ -177,7 +142,7 @@ class Trainer:
             progress.tokens += batch.ids.numel()
             # A stopped process does not train, whatever the clock says.
             progress.seconds += min(time.monotonic() - began, _LONGEST_STEP)
-            if progress.advance():
+            if self.course.advance(progress):
                 self._log({"event": progress.stage, "most": progress.most})
                 feed = self._feed()
             if progress.step - logged >= 25:
@@ -204,6 +169,7 @@ class Trainer:
             "shape": asdict(self.model.shape),
             "run": asdict(self.run) | {"out": str(self.run.out)},
             "prompts": prompt_versions(),
+            "course": self.course.name,
         }
         whole = self.run.out / "checkpoint.part"
         torch.save(state, whole)
@@ -226,12 +192,8 @@ class Trainer:
         return True
 
     def _feed(self) -> Iterator[Batch]:
-        run, progress = self.run, self.progress
-        tokens = run.step_tokens_later if progress.stage == "growing" else run.step_tokens
-        early = progress.stage != "growing"
-        shop = without_favorites(self.shop) if early else self.shop
-        moments = taught_moments(shop, self.rng)
-        examples = self.corpus.examples(moments, progress.mix, self.rng)
+        tokens = self.course.step_tokens(self.progress)
+        examples = self.course.examples(self.progress, self.rng)
         return batches(examples, tokens, self.rng, self.tokenizer.id(END))
 
     def _learn(self, states: Tensor, batch: Batch) -> None:
@@ -294,12 +256,7 @@ class Trainer:
                 group["lr"] = self.run.learning_rate * factor
 
     def _watch(self, forward: Callable[[Tensor], Tensor]) -> None:
-        growing = self.progress.stage == "growing"
-        sizes = tuple(size for size in SIZES if size <= max(20, 2 * self.progress.most))
-        figures = self.watch.figures(
-            self.model, sizes, forward=forward, writing=24 if growing else 0
-        )
-        self._log({"watched": figures})
+        self._log({"watched": self.course.watched(self.model, self.progress, forward)})
 
     def _log(self, entry: dict[str, Any]) -> None:
         progress = self.progress
@@ -312,14 +269,6 @@ class Trainer:
         }
         with (self.run.out / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(at | entry) + "\n")
-
-
-def _tokenizer(out: Path, shop: Shop) -> MiniTokenizer:
-    """Trained once: a checkpoint means nothing under another one."""
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / "tokenizer.json").exists():
-        MiniTokenizer.trained_on(vocabulary_texts(shop)).save(out)
-    return MiniTokenizer.load(out)
 
 
 def _optimizers(model: Mini, rate: float) -> list[torch.optim.Optimizer]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lab.metrics import ndcg
 from lab.mini.corpus import Corpus, laid_out, past_item
 from lab.mini.describing import describe
 from lab.mini.model import Mini
@@ -209,8 +210,7 @@ def sampled(
 
 def _gain(scores: list[float], truth: int) -> float:
     """nDCG of one true item; ties count against it."""
-    rank = sum(score >= scores[truth] for score in scores)
-    return float(1 / np.log2(rank + 1)) if rank <= CUTOFF else 0.0
+    return ndcg(sum(score >= scores[truth] for score in scores), CUTOFF)
 
 
 def _padded(rows: list[list[int]], pad: int, model: Mini) -> Tensor:

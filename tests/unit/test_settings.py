@@ -76,6 +76,8 @@ def test_an_unknown_setting_is_refused_by_its_name(environment: Environment, nam
         ({"LLM_URL": "http://vllm:8000/v1"}, "LLM_MODEL"),
         ({"LLM_MODEL": "qwen"}, "LLM_URL"),
         ({"LLM_API_KEY": SECRET}, "LLM_URL"),
+        ({"EMBEDDINGS_URL": "http://vllm:8000/v1"}, "EMBEDDINGS_MODEL"),
+        ({"EMBEDDINGS_API_KEY": SECRET}, "EMBEDDINGS_URL"),
     ],
 )
 def test_half_a_feature_is_refused_and_the_missing_half_is_named(

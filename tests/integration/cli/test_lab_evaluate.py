@@ -80,7 +80,9 @@ def test_the_embedded_model_ranks_in_every_mode(evaluating: Evaluating, mode: st
     assert sum(told["detail"]["readings"].values()) == (3 if mode == "generate" else 0)
 
 
-@pytest.mark.parametrize("method", ["generated", "best_of_n", "lrgd", "lrgd_fused"])
+@pytest.mark.parametrize(
+    "method", ["re2llm", "more", "generated", "best_of_n", "lrgd", "lrgd_fused"]
+)
 def test_what_learns_learns_on_validation_targets_and_then_ranks(
     evaluating: Evaluating, method: str
 ) -> None:
@@ -89,6 +91,16 @@ def test_what_learns_learns_on_validation_targets_and_then_ranks(
     assert told["figures"]["degraded"] == 0
     assert (told["detail"]["fitted_lambda"] is None) == (method != "lrgd_fused")
     assert evaluating.json(method, "--users", "2")["figures"] == told["figures"]
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["llm4rs", "llmrank", "icl_recent", "icl_random", "icl_nearest", "llmsrec_syn", "likelihood"],
+)
+def test_baselines_that_ask_a_model_rank_everybody(evaluating: Evaluating, method: str) -> None:
+    told = evaluating.json(method, "--users", "3")
+    assert told["figures"]["users"] == 3
+    assert told["figures"]["degraded"] == 0
 
 
 def test_who_cannot_learn_without_a_validation_file_says_so(shop: Path, tmp_path: Path) -> None:
@@ -105,6 +117,7 @@ def test_people_get_rows_to_compare_with_and_buckets_by_history(evaluating: Eval
     for row in ("random", "popularity", "covisit", "retrieval", "zero_shot, lambda 0.5", "over 20"):
         assert row in done.said
     assert "lambda0.ndcg@10" in done.out
+    assert re.search(r"over the best other row, (popularity|covisit|retrieval): [+-]", done.said)
 
 
 def test_lambda_is_fitted_on_the_validation_file_of_the_same_users(

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from lab.mini.export import export  # noqa: E402
 from lab.mini.hugging_face import load_checkpoint  # noqa: E402
 from lab.mini.model import Mini, Shape, prepare  # noqa: E402
+from lab.mini.shop_course import ShopCourse  # noqa: E402
 from lab.mini.training import Run, Trainer  # noqa: E402
 from lab.mini.watching import likelihoods, sampled  # noqa: E402
 from services.demonstrations.versions import prompt_versions  # noqa: E402
@@ -23,12 +24,13 @@ pytestmark = [pytest.mark.lab, pytest.mark.filterwarnings("default")]
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("training")
-    Trainer(_run(out)).train()
+    _trainer(out).train()
     return out
 
 
-def _run(out: Path) -> Run:
-    return Run(out, tokens=30_000, width=64, layers=2, watched_users=4, compiled=False)
+def _trainer(out: Path) -> Trainer:
+    run = Run(out, tokens=30_000, width=64, layers=2, compiled=False)
+    return Trainer(run, ShopCourse(out, watched_users=4))
 
 
 def _small() -> Mini:
@@ -40,7 +42,7 @@ def _small() -> Mini:
 
 
 def test_a_training_goes_on_where_it_was(trained: Path) -> None:
-    trainer = Trainer(_run(trained))
+    trainer = _trainer(trained)
     assert trainer.resume()
     assert trainer.progress.step > 0
     assert trainer.progress.tokens >= 30_000

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.metrics import auc, effect_d, gauc_parts, ndcg, random_ndcg, recall
+from lab.metrics import auc, gauc_parts, ndcg, random_ndcg, recall
+from services.ranking.effect import effect_d
 
 
 def counted_auc(scores: list[float], relevant: list[bool]) -> float:

@@ -61,12 +61,12 @@ def test_nothing_is_fitted_on_users_the_model_failed_for(split: Split) -> None:
 
 
 def test_every_user_is_in_one_bucket_of_history() -> None:
-    judged = [Judged(1, 1.0, 50, length) for length in (0, 5, 6, 10, 11, 20, 21, 300)]
+    judged = [Judged(1, 1.0, 50, length) for length in (0, 7, 8, 10, 11, 20, 21, 300)]
     buckets = by_history(judged)
     assert {name: len(inside) for name, inside in buckets.items()} == {
-        "up to 5": 2,
-        "6 to 10": 2,
+        "up to 7": 2,
+        "8 to 10": 2,
         "11 to 20": 2,
         "over 20": 2,
     }
-    assert list(by_history([replace(judged[0], history=7)])) == ["6 to 10"]
+    assert list(by_history([replace(judged[0], history=9)])) == ["8 to 10"]

@@ -1,0 +1,1 @@
+"""Recommenders that are trained: the traditional baselines, behind one trainer and one scorer."""

@@ -1,0 +1,41 @@
+"""What the tables' commands have printed, kept for the report: the command beside each table."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """`notes` say what limits the figures: they open the report."""
+
+    name: str
+    command: str
+    markdown: str
+    figures: Mapping[str, float]
+    notes: Sequence[str] = ()
+
+
+def write_run(out: Path, run: Run) -> None:
+    folder = out / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{run.name}.json").write_text(json.dumps(asdict(run)) + "\n", encoding="utf-8")
+
+
+def read_runs(out: Path) -> dict[str, Run]:
+    found = {}
+    for file in sorted((out / "runs").glob("*.json")):
+        run = Run(**json.loads(file.read_text(encoding="utf-8")))
+        found[run.name] = run
+    return found
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """As anybody would type it: how it is printed is left out, and of paths all but the name."""
+    shown = [one for one in arguments[1:] if one not in ("--json", "--markdown")]
+    named = [Path(one).name if "/" in one and "://" not in one else one for one in shown]
+    return shlex.join(["lrgd", *named])

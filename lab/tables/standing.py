@@ -1,0 +1,170 @@
+"""What the rows of a table are worth, and how they stand to each other: figures, and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lab.evaluation.judging import CUTOFF, Judged, by_history, mean_values, values
+from lab.metrics import ndcg, random_ndcg
+from lab.statistics import estimate, paired_bootstrap
+from lab.tables.kept import KeptRow
+from lab.tables.rows import RANDOM, ROWS, TABLE2
+from services.ranking.effect import effect_d
+
+Figures = dict[str, float]
+
+METRICS = ("ndcg@1", "ndcg@10", "recall@10", "effect_d", "gauc")
+COMPARED = "ndcg@10"
+OURS, BARE = "lrgd_fused", "zero_shot"
+PURE = "lrgd"
+
+
+def figures_of(
+    kept: Sequence[KeptRow], wanted: Sequence[str] = TABLE2
+) -> tuple[Figures, dict[str, Any]]:
+    """`wanted`: the rows of the table, so that those that are missing can be named."""
+    figures: Figures = {}
+    detail: dict[str, Any] = {"candidates": {}}
+    for name in dict.fromkeys(one.candidates for one in kept):
+        rows = {one.row: one for one in kept if one.candidates == name}
+        more, table = _of_file(name, rows)
+        figures |= more
+        detail["candidates"][name] = table
+    there = {one.row for one in kept}
+    detail["missing"] = [row for row in wanted if row not in there]
+    return figures, detail
+
+
+def _of_file(name: str, rows: Mapping[str, KeptRow]) -> tuple[Figures, dict[str, Any]]:
+    figures: Figures = {}
+    ordered = [rows[row] for row in ROWS if row in rows]
+    told = [_random(ordered[0]), *(_row(one, rows) for one in ordered)]
+    for row in told:
+        wanted = ("ndcg@1", "ndcg@10", "recall@10", "effect_d", "gauc", "users", "harm_rate")
+        figures |= {f"{name}.{row['row']}.{key}": row[key] for key in wanted if key in row}
+    figures |= {f"{name}.{key}": value for key, value in _gains(rows).items()}
+    return figures, {"rows": told, "by_history": {one.row: _buckets(one) for one in ordered}}
+
+
+def _judged(one: KeptRow) -> list[Judged]:
+    return [
+        Judged(*each) for each in zip(one.ranks, one.aucs, one.sizes, one.histories, strict=True)
+    ]
+
+
+def _row(one: KeptRow, rows: Mapping[str, KeptRow]) -> dict[str, Any]:
+    means = mean_values(values(_judged(one)))
+    spread = estimate([ndcg(rank, CUTOFF) for rank in one.ranks])
+    row: dict[str, Any] = {
+        "row": one.row,
+        **means,
+        "interval": [spread.low, spread.high],
+        "users": len(one.users),
+        "lambda": one.weight,
+        "engine": one.engine,
+        "mode": one.mode,
+        "degraded": one.degraded,
+        "malformed": one.malformed,
+        "seconds": one.seconds,
+    }
+    best = _best_other(one, rows)
+    if best is not None:
+        over = _compared(one, best)
+        row["best_other"] = {
+            "row": best.row, "difference": over.difference,
+            "interval": [over.low, over.high], "p": over.p,
+        }  # fmt: skip
+    bare = rows.get(BARE)
+    if bare is not None and ROWS[one.row].asks and one.row != BARE:
+        mine, theirs = _common(one, bare)
+        worse = [m > t for m, t in zip(mine, theirs, strict=True)]
+        row["harm_rate"] = float(np.mean(worse))
+    return row
+
+
+def _best_other(one: KeptRow, rows: Mapping[str, KeptRow]) -> KeptRow | None:
+    others = [other for other in rows.values() if other.row != one.row]
+    return max(others, key=lambda other: _mean(other, _common_users(one, other)), default=None)
+
+
+def _gains(rows: Mapping[str, KeptRow]) -> Figures:
+    """Of the fused method over the best other row, on the users that both were asked about."""
+    found: Figures = {}
+    pure = rows.get(PURE)
+    for other in (BARE, "generated"):
+        if pure is not None and other in rows:
+            found[f"p.lrgd_vs_{other}"] = _compared(pure, rows[other]).p
+    ours = rows.get(OURS)
+    if ours is None:
+        return found
+    others = [other for other in rows.values() if other.row != OURS]
+    for metric in ("ndcg@1", "ndcg@10", "recall@10"):
+        users = set(ours.users)
+        mine = _metric(ours, metric, users)
+        best = max((_metric(other, metric, users) for other in others), default=0.0)
+        if best:
+            found[f"gain.{metric}"] = mine / best - 1
+    best_other = _best_other(ours, rows)
+    if best_other is not None:
+        found["p.gain"] = _compared(ours, best_other).p
+    return found
+
+
+def _compared(one: KeptRow, other: KeptRow) -> Any:
+    mine, theirs = _common(one, other)
+    return paired_bootstrap(
+        [ndcg(rank, CUTOFF) for rank in mine], [ndcg(rank, CUTOFF) for rank in theirs]
+    )
+
+
+def _common(one: KeptRow, other: KeptRow) -> tuple[list[int], list[int]]:
+    theirs = other.by_user()
+    pairs = [
+        (rank, theirs[user])
+        for user, rank in zip(one.users, one.ranks, strict=True)
+        if user in theirs
+    ]
+    return [mine for mine, _ in pairs], [their for _, their in pairs]
+
+
+def _common_users(one: KeptRow, other: KeptRow) -> set[str]:
+    return set(one.users) & set(other.users)
+
+
+def _mean(one: KeptRow, users: set[str]) -> float:
+    return _metric(one, COMPARED, users)
+
+
+def _metric(one: KeptRow, metric: str, users: set[str]) -> float:
+    cutoff = int(metric.split("@")[1])
+    ranks = [rank for user, rank in zip(one.users, one.ranks, strict=True) if user in users]
+    if metric.startswith("recall"):
+        return float(np.mean([rank <= cutoff for rank in ranks])) if ranks else 0.0
+    return float(np.mean([ndcg(rank, cutoff) for rank in ranks])) if ranks else 0.0
+
+
+def _buckets(one: KeptRow) -> list[dict[str, Any]]:
+    return [
+        {"history": name, "users": len(inside), **mean_values(values(inside))}
+        for name, inside in by_history(_judged(one)).items()
+    ]
+
+
+def _random(one: KeptRow) -> dict[str, Any]:
+    """What a random order is worth on average."""
+    return {
+        "row": RANDOM,
+        "ndcg@1": float(np.mean([1 / size for size in one.sizes])),
+        "ndcg@10": float(np.mean([random_ndcg(size, CUTOFF) for size in one.sizes])),
+        "recall@10": float(np.mean([min(1.0, CUTOFF / size) for size in one.sizes])),
+        "effect_d": float(np.mean([_mean_effect(size) for size in one.sizes])),
+        "gauc": 0.5,
+        "users": len(one.users),
+    }
+
+
+def _mean_effect(size: int) -> float:
+    return sum(effect_d(rank) for rank in range(1, size + 1)) / size
