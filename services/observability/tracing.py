@@ -36,8 +36,12 @@ def span(
 ) -> Iterator[Span]:
     """Beneath the span of the caller, or of the one that sent these headers. What goes wrong is
     told by its type alone: messages may quote what people have written."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, trace.ProxyTracerProvider):  # nobody has configured one
+        yield trace.INVALID_SPAN
+        return
     parent = None if follows is None else HEADERS.extract(dict(follows))
-    with trace.get_tracer(WHAT).start_as_current_span(
+    with provider.get_tracer(WHAT).start_as_current_span(
         name,
         context=parent,
         kind=kind,

@@ -43,6 +43,7 @@ pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 SECONDS = 60.0
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 LEARNING = "0af7651916cd43dd8448eb211c80319c"
+REQUEST = "asked-for-by-hand"
 TITLES = [
     "Wollstonecraft lamp",
     "Euler chair",
@@ -141,6 +142,9 @@ async def test_one_trace_goes_from_the_caller_to_the_model_server_by_way_of_the_
         assert sent, "the model server was not told of the trace"
         spans = {one.span_id.hex() for of in kept.spans[trace_id].values() for one in of}
         assert {header.split("-")[2] for header in sent} <= spans
+    # Where nobody collects traces, the request's id leads as far.
+    requests = [one.headers.get("x-request-id", "") for one in script.received]
+    assert any(one.startswith(f"{REQUEST}-") for one in requests)
 
     told = b"".join(kept.bodies).lower()
     assert b"ada-lovelace" not in told
@@ -167,7 +171,8 @@ async def look_and_learn(url: str) -> None:
         reply = await client.post("/recommend", json=asked, headers=traceparent(TRACE))
         assert reply.json()["source"] == "model", reply.text
         run = {"id": "r", "users": ["ada-lovelace"], "settings": {"paths": 2, "draws": 1}}
-        answer = await client.post("/admin/runs", json=run, headers=traceparent(LEARNING))
+        headers = traceparent(LEARNING) | {"x-request-id": REQUEST}
+        answer = await client.post("/admin/runs", json=run, headers=headers)
         assert answer.status_code == 202, answer.text
         until = time.monotonic() + SECONDS
         while (await client.get("/admin/runs/r")).json()["run"]["state"] == "running":
@@ -215,7 +220,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     return exporter
 
 

@@ -110,6 +110,13 @@ def test_settings_are_accepted_in_production(name: str, monkeypatch: pytest.Monk
     assert settings.llm_url is None
 
 
+def test_models_are_kept_in_a_volume_that_is_nobodys_home() -> None:
+    assert SERVICES["vllm"]["volumes"] == ["model-cache:/models"]
+    told = " ".join(instructions_of("Dockerfile.gpu"))
+    assert "HF_HOME=/models/" in told
+    assert "VLLM_CACHE_ROOT=/models/" in told
+
+
 def test_without_the_gpu_profile_there_is_no_model_server() -> None:
     assert SERVICES["vllm"]["profiles"] == ["gpu"]
     for name in OURS:

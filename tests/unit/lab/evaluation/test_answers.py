@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lab.evaluation.answers import TOO_LONG, ask_all
-from lab.evaluation.methods import Scored
 from lab.evaluation.questions import Question, Split
+from lab.evaluation.scorers import Scored
 from services.llm.ability import Ability
 from services.llm.errors import AbilityMissing, ModelTimeout
 from services.prompts import PromptTooLong

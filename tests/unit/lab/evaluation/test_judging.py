@@ -7,8 +7,8 @@ import pytest
 from lab.evaluation.answers import Answer, Answers
 from lab.evaluation.fitting import WEIGHTS, fit_weight
 from lab.evaluation.judging import Judged, by_history, judge, mean_values, values, with_prior
-from lab.evaluation.methods import Scored
 from lab.evaluation.questions import Split
+from lab.evaluation.scorers import Scored
 
 # The truth is the second candidate of both.
 PRIORS = {"ada": (0.0, 1.0, 0.0, 0.0), "bob": (0.0, 1.0, 0.0)}

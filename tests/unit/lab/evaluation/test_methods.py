@@ -7,9 +7,10 @@ from dataclasses import fields, replace
 import pytest
 
 from lab.evaluation.counted import Counted
-from lab.evaluation.methods import METHODS, Means, MethodName, Scored, make_scorer
+from lab.evaluation.methods import METHODS, MethodName, make_scorer
 from lab.evaluation.prior import Prior
 from lab.evaluation.questions import Question, Split, Training, training_part
+from lab.evaluation.scorers import Means, Scored
 from services.llm.port import Labels, LabelScores, Terms
 from services.llm.scripted import ScriptedModel
 from services.prompts import Mode, PromptFormat

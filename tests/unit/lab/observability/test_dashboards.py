@@ -185,3 +185,14 @@ def test_the_recording_grows_as_the_traffic_did() -> None:
     grew = value(PLAYED_SECONDS) - value(0)
     assert grew > 0
     assert value(3 * PLAYED_SECONDS) - value(0) == pytest.approx(3 * grew)
+
+
+def test_without_prometheus_it_says_what_was_not_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(proof, "find_prometheus", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["proof"])
+    assert proof.main() == 0
+    told = capsys.readouterr().out
+    assert "NOT CHECKED: queries, rules and their tests" in told
+    assert "install Debian's package `prometheus`" in told

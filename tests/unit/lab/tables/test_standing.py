@@ -96,6 +96,7 @@ def test_the_report_opens_with_what_limits_the_figures(tmp_path: Path) -> None:
 def test_commands_are_shown_without_paths_of_a_machine() -> None:
     given = ["/x/bin/lrgd", "lab", "table2", "--data", "../some/where/games", "--json"]
     assert command_line(given) == "lrgd lab table2 --data games"
+    assert command_line(["lrgd", "--engine", "build/x/model"]) == "lrgd --engine build/x/model"
     assert "http://host/v1" in command_line(["lrgd", "--engine", "http://host/v1"])
 
 
