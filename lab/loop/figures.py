@@ -14,6 +14,7 @@ import numpy as np
 from lab.loop.arms import learning_arms
 from lab.loop.loop import Loop
 from lab.loop.names import ArmName
+from lab.loop.served import by_kind
 from lab.loop.testing import Tested, read_tested
 from lab.metrics import ndcg, recall
 from lab.statistics import estimate, paired_bootstrap, spearman
@@ -57,6 +58,7 @@ def loop_figures(loop: Loop) -> tuple[Figures, dict[str, Any]]:
         figures |= _harm(by_arm)
         figures["perturbations"] = figures.get("pdo3.perturbations", 0.0)
         figures |= _within_user(by_arm[ArmName.PDO3], detail)
+        detail["by_what_is_served"] = by_kind(loop, _worth(by_arm))
     return figures, detail
 
 
@@ -91,6 +93,14 @@ def _per_user(users: ByUser, worth: Any) -> list[float]:
     return [
         _mean([worth(rank) for one in tested for rank in one.ranks]) for tested in users.values()
     ]
+
+
+def _worth(by_arm: Mapping[ArmName, ByUser]) -> dict[ArmName, dict[str, float]]:
+    return {
+        arm: dict(zip(users, _per_user(users, _ndcg10), strict=True))
+        for arm, users in by_arm.items()
+        if users
+    }
 
 
 def _share_served(users: ByUser) -> float:
@@ -175,19 +185,20 @@ def _costs(loop: Loop, arm: ArmName) -> Figures:
     if not rounds:
         return {}
     users = len({(seed, user) for seed, user, *_ in rounds})
-    similar, perturbed, accepted, refused, written = [], 0, 0, 0, 0
+    similar: dict[bool, list[float]] = {False: [], True: []}
+    perturbed, accepted, refused, written = 0, 0, 0, 0
     for *_, outcome in rounds:
         for path in outcome.get("paths", ()):
+            fired = path.get("perturbed") is True
             if path["similarity"] is not None:
-                similar.append(path["similarity"])
-            perturbed += path.get("perturbed") is True
+                similar[fired].append(path["similarity"])
+            perturbed += fired
             accepted += path["accepted"]
             written += path["written"]
             refused += len(path.get("refusals", ()))
     sums = np.array([row[2:7] for row in rounds], dtype=float).sum(axis=0)
     calls, prompt, cached, completion, seconds = sums
-    # Paths of one round have no text before theirs.
-    return ({"similarity": _mean(similar)} if similar else {}) | {
+    return _similarities(similar) | {
         "tokens": (prompt + completion) / users,
         "uncached_prompt_tokens": (prompt - cached) / users,
         "completion_tokens": completion / users,
@@ -197,6 +208,17 @@ def _costs(loop: Loop, arm: ArmName) -> Figures:
         "accepted": accepted / max(1, written),
         "refusals": refused / max(1, written + refused),
     }
+
+
+def _similarities(found: Mapping[bool, Sequence[float]]) -> Figures:
+    """Of consecutive texts: all, and by whether a perturbation fired. Paths of one round have none
+    before theirs."""
+    named = {
+        "similarity": [*found[False], *found[True]],
+        "similarity_perturbed": found[True],
+        "similarity_unperturbed": found[False],
+    }
+    return {name: _mean(values) for name, values in named.items() if values}
 
 
 def _rounds(loop: Loop, arm: ArmName) -> Iterator[tuple[Any, ...]]:

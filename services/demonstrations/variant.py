@@ -31,12 +31,12 @@ class ServedVariant:
 
 
 def served_of(variants: Sequence[ServedVariant], paths: int | None = None) -> ServedVariant | None:
-    """The active one; or, among the first `paths` paths, the best by Effect_D, then log-score,
-    then tokens. None is zero-shot."""
+    """The active one; or, among the first `paths` paths, the best by log-score, then
+    Effect_D, then tokens, as rounds choose by default. None is zero-shot."""
     if paths is None:
         return next((variant for variant in variants if variant.active), None)
     return max(
         (variant for variant in variants if variant.path < paths),
-        key=lambda one: (one.effect_d, one.log_score, -one.tokens),
+        key=lambda one: (one.log_score, one.effect_d, -one.tokens),
         default=None,
     )

@@ -51,13 +51,20 @@ class Found:
             if path in self.last_texts and one.current is not None
         }
 
-    def base(self, path: int) -> KnownVariant:
-        """What a path's new variant must be better than: its incumbent, unless newer events have
-        put that one behind zero-shot."""
+    def best(self, path: int) -> KnownVariant:
+        """Of a path so far: its incumbent, unless newer events have put that one behind
+        zero-shot."""
         incumbent = self.incumbents.get(path)
         if incumbent is None or not self.beats_zero_shot(incumbent):
             return self.zero_shot
         return incumbent
+
+    def base(self, path: int) -> KnownVariant:
+        """What a path's new variant must be better than: the best of the path. A pair takes the
+        place of a text that stands alone if it is better than zero-shot: that two texts tell more
+        than one is known of all users, better than a few events tell it of one."""
+        best = self.best(path)
+        return best if best.is_pair or not self.new[path].is_pair else self.zero_shot
 
     def beats_zero_shot(self, variant: KnownVariant) -> bool:
         mine, bare = self.quality(variant), self.quality(self.zero_shot)
@@ -73,8 +80,15 @@ class Found:
 
     def gain(self, path: int) -> Gain:
         """Of a path's new variant, on as many draws as it was judged on."""
-        new, base = self.new[path], self.base(path)
-        return gain(self.judged[new.variant_id], self.judged[base.variant_id])
+        return self._over(path, self.base(path))
+
+    def improvement(self, path: int) -> float:
+        """Of the path's log-score by its new variant."""
+        return self._over(path, self.best(path)).log_score
+
+    def _over(self, path: int, other: KnownVariant) -> Gain:
+        new = self.new[path]
+        return gain(self.judged[new.variant_id], self.judged[other.variant_id])
 
     def is_whole(self, variant: KnownVariant) -> bool:
         """Judged on every draw, not dropped after the first."""
@@ -112,7 +126,7 @@ def decide(
         states[path] = before.after(step, plan.collapse)
         told.append(line | _noted(notes, path) | {"collapsed": states[path].collapsed})
     remembered = _remembered(found, effective.values(), plan.memory)
-    active = most_effective(found.standings(incumbents))
+    active = most_effective(found.standings(incumbents), plan.best_by)
     kept = {one.variant_id for one in incumbents.values()}
     judgments = [
         Judgment(
@@ -146,7 +160,7 @@ def _step(
     gained, whole = found.gain(path), found.is_whole(new)
     took = whole and accepts(gained, plan.z)
     mine, bare = (found.judged[one.variant_id] for one in (new, found.zero_shot))
-    return Step(similar, gained.log_score if took else 0.0), {
+    return Step(similar, found.improvement(path) if took else 0.0), {
         "path": path,
         "written": True,
         "similarity": similar,

@@ -35,6 +35,10 @@ class KnownVariant:
         return self.row.variant_id
 
     @property
+    def is_pair(self) -> bool:
+        return self.perturbation is not None
+
+    @property
     def demonstrated(self) -> Demonstrated | None:
         if self.current is None:
             return None

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from services.demonstrations.generation import Part, View, ViewKind
 from services.demonstrations.generator import Writing
 from services.demonstrations.likeness import SimilarityBy
-from services.optimizer.rules import Collapse, CollapseRule
+from services.optimizer.rules import BestBy, Collapse, CollapseRule
 from services.prompts import (
     DEFAULT_REGULARIZATION,
     Lead,
@@ -43,6 +43,9 @@ class Plan(BaseModel):
         50, ge=2, le=128, description="Candidates in a set, the truth included."
     )
     z: float = Field(0.5, ge=0, description="Gains count above z standard errors.")
+    best_by: BestBy = Field(
+        BestBy.LOG_SCORE, description="What is served is the best by this: effect_d | log_score."
+    )
     similarity_by: SimilarityBy = Field(
         SimilarityBy.NGRAMS, description="What texts are compared by: ngrams | embeddings."
     )
@@ -63,7 +66,7 @@ class Plan(BaseModel):
     regularized: bool = Field(True, description="X_T_reg is in the prompt.")
     temperature: float = Field(0.3, ge=0, le=2, description="Of the generator.")
     perturbed_temperature: float = Field(
-        0.9, ge=0, le=2, description="The same, where a path is perturbed."
+        0.6, ge=0, le=2, description="The same, where a path is perturbed."
     )
     attempts: int = Field(3, ge=1, le=10, description="Tries at a demonstration fit for use.")
     views: bool = Field(True, description="Paths see the user differently.")

@@ -214,19 +214,31 @@ class Judgment:
     quality: Quality
 
 
-def most_effective(standings: Iterable[Standing]) -> Standing | None:
-    """By Effect_D, then log-score, then fewer tokens, then the first path. None: zero-shot."""
-    return max(
-        standings,
-        key=lambda one: (one.quality.effect_d, one.quality.log_score, -one.tokens, -one.path),
-        default=None,
-    )
+class BestBy(StrEnum):
+    """The other one breaks ties. Of a few held-out events, log-scores tell variants apart better
+    than ranks do."""
+
+    EFFECT_D = "effect_d"
+    LOG_SCORE = "log_score"
 
 
-def companion(path: int, best: Iterable[Standing], written: Iterable[int]) -> int | None:
+def most_effective(standings: Iterable[Standing], by: BestBy = BestBy.EFFECT_D) -> Standing | None:
+    """Then by fewer tokens, then the first path. None: zero-shot."""
+
+    def worth(one: Standing) -> tuple[float, float, int, int]:
+        found = (one.quality.effect_d, one.quality.log_score)
+        first, second = found if by is BestBy.EFFECT_D else reversed(found)
+        return (first, second, -one.tokens, -one.path)
+
+    return max(standings, key=worth, default=None)
+
+
+def companion(
+    path: int, best: Iterable[Standing], written: Iterable[int], by: BestBy = BestBy.EFFECT_D
+) -> int | None:
     """Of which other path a text is shown beside this one's new one: the one with the best
     standing; where none has any, the next one that has `written`. None: there is none."""
-    chosen = most_effective(one for one in best if one.path != path)
+    chosen = most_effective((one for one in best if one.path != path), by)
     if chosen is not None:
         return chosen.path
     others = sorted(other for other in written if other != path)

@@ -16,6 +16,7 @@ from services.optimizer.decision import Found
 from services.optimizer.learning_repository import KnownVariant
 from services.optimizer.ledger import Claimed
 from services.optimizer.models import Path
+from services.optimizer.plan import Plan
 from services.optimizer.rules import (
     PathState,
     chance,
@@ -63,7 +64,7 @@ def what_is_asked(going: UnderWay) -> dict[int, Asked]:
             memory=_memory(found.effective) if plan.remembered else (),
             perturbation=None if lent is None else _read_back(texts[lent]),
         )
-        beside = _companion(path, found, latest) if plan.paired else lent
+        beside = _companion(plan, path, found, latest) if plan.paired else lent
         asked[path] = Asked(prompt, beside, collapsed, lent is not None)
     return asked
 
@@ -79,9 +80,9 @@ def _lent(
     return perturbation(path, by_path, latest, rng)
 
 
-def _companion(path: int, found: Found, latest: Mapping[int, str]) -> str | None:
+def _companion(plan: Plan, path: int, found: Found, latest: Mapping[int, str]) -> str | None:
     standings = found.standings(found.incumbents)
-    other = companion(path, standings, latest)
+    other = companion(path, standings, latest, plan.best_by)
     if other is None:
         return None
     best = found.incumbents.get(other)

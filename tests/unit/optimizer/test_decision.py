@@ -9,21 +9,21 @@ from services.demonstrations.similarity import alike
 from services.optimizer.decision import Decision, Found, decide
 from services.optimizer.learning_repository import KnownVariant
 from services.optimizer.plan import Plan
-from services.optimizer.rules import Judged, PathState, Step
+from services.optimizer.rules import BestBy, Judged, PathState, Step
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = Plan(paths=2, held_out=1, draws=4)
 
 
 def variant(
-    name: str, path: int, *, incumbent: bool = False, effective: bool = False
+    name: str, path: int, *, incumbent: bool = False, effective: bool = False, pair: bool = False
 ) -> KnownVariant:
     text = StoredDemonstration(demonstration_id=f"d-{name}", text=f"text of {name}", made_at=NOW)
     row = StoredVariant(
         variant_id=name, path=path, round_number=1, current_id=f"d-{name}", incumbent=incumbent,
         effective=effective, tokens=10, effect_d=0.5, log_score=-2.0,
     )  # fmt: skip
-    return KnownVariant(row, text, None)
+    return KnownVariant(row, text, text if pair else None)
 
 
 ZERO_SHOT = KnownVariant(
@@ -48,6 +48,7 @@ def decided(
     incumbents: dict[int, KnownVariant] | None = None,
     paths: dict[int, PathState] | None = None,
     last_texts: dict[int, str] | None = None,
+    plan: Plan = PLAN,
 ) -> Decision:
     found = Found(
         ZERO_SHOT,
@@ -60,7 +61,7 @@ def decided(
         last_texts or {},
     )
     similar = {path: alike(*texts) for path, texts in found.repetitions().items()}
-    return decide(PLAN, found, {}, similar)
+    return decide(plan, found, {}, similar)
 
 
 def served(decision: Decision) -> str | None:
@@ -101,6 +102,31 @@ def test_the_best_of_the_paths_is_served() -> None:
     decision = decided({0: variant("a", 0), 1: variant("b", 1)}, {"a": BETTER, "b": BEST})
     assert accepted(decision) == {"a", "b"}
     assert served(decision) == "b"
+
+
+def test_the_best_is_by_log_score_unless_the_run_wants_effect_d() -> None:
+    sure, high = judged(3, -0.5, -0.6, -0.4, -0.5), judged(2, -1.0, -1.2, -0.9, -1.1)
+    new = {0: variant("sure", 0), 1: variant("high", 1)}
+    assert served(decided(new, {"sure": sure, "high": high})) == "sure"
+    by_effect_d = PLAN.model_copy(update={"best_by": BestBy.EFFECT_D})
+    assert served(decided(new, {"sure": sure, "high": high}, plan=by_effect_d)) == "high"
+
+
+def test_a_pair_takes_the_place_of_a_single_text_if_it_beats_zero_shot() -> None:
+    single = variant("single", 0, incumbent=True)
+    pair = variant("pair", 0, pair=True)
+    decision = decided({0: pair}, {"single": BEST, "pair": BETTER}, incumbents={0: single})
+    assert served(decision) == "pair"
+    assert decision.paths[0].steps[-1].improvement < 0, "the path has not improved by it"
+    worse = decided({0: pair}, {"single": BEST, "pair": WORSE}, incumbents={0: single})
+    assert served(worse) == "single"
+
+
+def test_a_pair_must_be_better_than_a_pair_and_a_single_text_better_than_either() -> None:
+    old = variant("old", 0, incumbent=True, pair=True)
+    for new in (variant("a", 0, pair=True), variant("a", 0)):
+        decision = decided({0: new}, {"old": BEST, "a": BETTER}, incumbents={0: old})
+        assert served(decision) == "old"
 
 
 def test_an_incumbent_stays_until_something_is_better() -> None:

@@ -102,7 +102,7 @@ class RoundsMachine(RuleBasedStateMachine):
             variant_id=name, path=path, round_number=self.rounds, current_id=f"d-{name}",
             incumbent=False, effective=False, tokens=10,
         )  # fmt: skip
-        return KnownVariant(row, text, None)
+        return KnownVariant(row, text, text if self.rounds % 2 else None)  # pairs, in turn
 
     @invariant()
     def what_is_served_was_accepted(self) -> None:

@@ -13,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.optimizer.rules import (
+    BestBy,
     Budget,
     Collapse,
     CollapseRule,
@@ -414,24 +415,25 @@ def test_chance_is_by_whom_it_is_for(
     assert seed_of(*one, "purpose") != seed_of(*one, "another")
 
 
-@given(standings, st.randoms(use_true_random=False))
+@given(standings, st.sampled_from(BestBy), st.randoms(use_true_random=False))
 def test_there_is_one_best_of_paths_in_whatever_order_they_come(
-    known: list[Standing], rng: random.Random
+    known: list[Standing], by: BestBy, rng: random.Random
 ) -> None:
-    best = most_effective(known)
+    best = most_effective(known, by)
     mixed = known[:]
     rng.shuffle(mixed)
-    assert most_effective(mixed) == best
+    assert most_effective(mixed, by) == best
     assert (best is None) == (not known)
     if best is None:
         return
 
     def worth(one: Standing) -> tuple[float, float, int, int]:
-        return (one.quality.effect_d, one.quality.log_score, -one.tokens, -one.path)
+        found = (one.quality.effect_d, one.quality.log_score)
+        return (*(found if by is BestBy.EFFECT_D else found[::-1]), -one.tokens, -one.path)
 
     assert all(worth(best) >= worth(one) for one in known)
     others = [one for one in known if one != best]
-    assert most_effective([*others, best]) == best
+    assert most_effective([*others, best], by) == best
 
 
 # --- what it costs --------------------------------------------------------------------------------
