@@ -44,6 +44,7 @@ Again = Annotated[
 Out = Annotated[
     Path, typer.Option(help="Keeps scores, ranks and trained models; a second call goes on.")
 ]
+Kept = Annotated[bool, typer.Option("--kept", help="Run nothing: only rows that are kept.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
 Data = Annotated[Path, typer.Option(help="Folder of items.tsv, sequences.tsv, candidates files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -61,6 +62,7 @@ def table2(
     template: Template = TemplateName.PREFIX_CACHED,
     users: Users = None,
     recheck: Again = 0,
+    kept: Kept = False,
     markdown: Markdown = False,
     out: Out = OUT,
     as_json: AsJson = False,
@@ -82,11 +84,14 @@ def table2(
     [bold]lrgd lab table2 --data games --engine games-model --mode likelihood --users 200[/]
 
     [bold]lrgd lab table2 --data games --row sasrec --recheck 50[/]
+
+    [bold]lrgd lab table2 --data games --kept[/]   what there is, at once
     """
     from lab.tables.rows import TABLE2  # noqa: PLC0415
 
     table = _table(data, row or TABLE2, _engine(engine, model, api_key, at_once), out, users)
-    table = replace(table, ranking=Method(PromptFormat(template=template, mode=mode)))
+    form = PromptFormat(template=template, mode=mode)
+    table = replace(table, ranking=Method(form), kept_alone=kept)
     _Command("table2", table, whole=not row).run(recheck, markdown=markdown, as_json=as_json)
 
 
@@ -101,6 +106,7 @@ def table5(
     mode: Asked = Mode.FIRST_TOKEN,
     users: Users = None,
     recheck: Again = 0,
+    kept: Kept = False,
     markdown: Markdown = False,
     out: Out = OUT,
     as_json: AsJson = False,
@@ -117,7 +123,7 @@ def table5(
     from lab.tables.rows import TABLE5  # noqa: PLC0415
 
     table = _table(data, row or TABLE5, _engine(engine, model, api_key, at_once), out, users)
-    table = replace(table, ranking=Method(PromptFormat(mode=mode)))
+    table = replace(table, ranking=Method(PromptFormat(mode=mode)), kept_alone=kept)
     _Command("table5", table, whole=not row).run(recheck, markdown=markdown, as_json=as_json)
 
 

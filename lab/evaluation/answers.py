@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.evaluation.methods import Scored, Scorer
 from lab.evaluation.questions import Question, Split
+from lab.evaluation.scorers import Scored, Scorer
 from services.llm.errors import AbilityMissing, LabelsUnfit, ModelError, WrongModel
 from services.prompts import PromptTooLong
 from services.ranking.written import Reading

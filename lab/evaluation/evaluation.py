@@ -17,10 +17,11 @@ from lab.evaluation.files import Data, existing, read_data, read_split
 from lab.evaluation.fitting import MEASURE, FittedWeight, fit_weight
 from lab.evaluation.judging import by_user
 from lab.evaluation.learned import Learned, Lesson, learn
-from lab.evaluation.methods import METHODS, Lessons, Means, MethodName, Pool, make_scorer
+from lab.evaluation.methods import METHODS, Lessons, MethodName, Pool, make_scorer
 from lab.evaluation.picked import Picked, Picking
 from lab.evaluation.prior import Prior
 from lab.evaluation.questions import Split, training_part
+from lab.evaluation.scorers import Means
 from lab.evaluation.tables import Told, figures, tables
 from lab.shop.catalog import build_catalog
 from lab.tables.baselines.trained import Ground

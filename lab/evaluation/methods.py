@@ -7,24 +7,19 @@ is never told which candidate was chosen: no type that it is given holds that.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
-from typing import Protocol
 
-from lab.evaluation.counted import Counted
-from lab.evaluation.prior import Prior
-from lab.evaluation.questions import Question, Training
+from lab.evaluation.questions import Training
+from lab.evaluation.scorers import ByCounting, ByModel, CountingLater, Means, Scorer
 from lab.evaluation.shown import Shown, WorkedExamples
 from lab.learning.learning import Learning
 from lab.tables.baselines.counting import Count, ease, itemknn
 from lab.tables.baselines.settings import Trained
-from lab.tables.baselines.trained import ByNetwork, Ground, content_key
-from services.llm.port import LanguageModel, Priority, Terms
+from lab.tables.baselines.trained import ByNetwork, content_key
 from services.optimizer.plan import Plan
-from services.prompts import Demonstrated, Mode
-from services.ranking import Candidate, Method, Ranker, RankingRequest
-from services.ranking.written import Reading
+from services.prompts import Mode
+from services.ranking import Method
 
 
 class MethodName(StrEnum):
@@ -58,54 +53,6 @@ class MethodName(StrEnum):
     PDO1 = "pdo1"
     PDO2 = "pdo2"
     REVEALS_VALIDATION = "reveals_validation"
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """By candidate, the higher the better. `reading` is of the list, where one was written."""
-
-    scores: tuple[float, ...]
-    reading: Reading | None = None
-
-
-class Scorer(Protocol):
-    async def score(self, question: Question) -> Scored:
-        """Raises ModelError and PromptTooLong where a model was needed and gave no answer."""
-
-
-class Texts(Protocol):
-    def of(self, user_id: str) -> Demonstrated | None:
-        """The demonstration that is shown for a user."""
-
-
-class NoTexts:
-    def of(self, user_id: str) -> Demonstrated | None:  # noqa: ARG002 - there is none for anybody
-        return None
-
-
-@dataclass(frozen=True)
-class Means:
-    """What a method may use. `texts` are what a method that learns has learned, `ground` what
-    training takes."""
-
-    training: Training
-    counted: Counted
-    prior: Prior
-    model: LanguageModel | None = None
-    ranking: Method = field(default=Method())
-    seconds: float = 60.0  # for all calls about one user
-    texts: Texts = field(default=NoTexts())
-    ground: Ground | None = None
-
-    @property
-    def trained_on(self) -> Ground:
-        assert self.ground is not None, "a method that is trained was made without its means"
-        return self.ground
-
-    @property
-    def asked_model(self) -> LanguageModel:
-        assert self.model is not None, "a method that asks a model was made without one"
-        return self.model
 
 
 @dataclass(frozen=True)
@@ -161,35 +108,6 @@ class Recipe:
         return self.learns is not None or self.picks is not None
 
 
-@dataclass(frozen=True)
-class ByCounting:
-    count: Callable[[Question], tuple[float, ...]]
-
-    async def score(self, question: Question) -> Scored:
-        return Scored(self.count(question))
-
-
-class ByModel:
-    """`shown` is the text of a user's question; without it, what was learned for the user."""
-
-    def __init__(self, means: Means, shown: Shown | None = None) -> None:
-        self._means = means
-        self._ranker = Ranker(means.asked_model)
-        self._shown = shown or (lambda question: means.texts.of(question.user_id))
-
-    async def score(self, question: Question) -> Scored:
-        titles = self._means.training.titles
-        request = RankingRequest(
-            history=tuple(titles[item] or None for item in question.history),
-            candidates=tuple(Candidate(item, titles[item] or None) for item in question.candidates),
-            demonstrated=self._shown(question),
-        )
-        terms = Terms.within(self._means.seconds, Priority.ROUND)
-        ranking = await self._ranker.rank(request, self._means.ranking, terms)
-        written = ranking.written
-        return Scored(ranking.scores, None if written is None else written.reading)
-
-
 def as_given(method: Method) -> Method:
     return method
 
@@ -218,21 +136,6 @@ def _shows(
     shown: Callable[[WorkedExamples], Shown], asks: Callable[[Method], Method] = as_given
 ) -> Recipe:
     return Recipe(lambda means: ByModel(means, shown(WorkedExamples(means.training))), asks)
-
-
-@dataclass(frozen=True)
-class CountingLater:
-    """Made when the first is asked: where all answers are kept, it never is."""
-
-    make: Callable[[Training], Count]
-    training: Training
-
-    @cached_property
-    def _count(self) -> Count:
-        return self.make(self.training)
-
-    def __call__(self, question: Question) -> tuple[float, ...]:
-        return self._count(question)
 
 
 def _counts(name: str, make: Callable[[Training], Count]) -> Recipe:

@@ -20,7 +20,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,9 @@ import numpy as np
 from lab.evaluation.answers import ask_all
 from lab.evaluation.bandit import Context, LinUcb
 from lab.evaluation.judging import judged
-from lab.evaluation.methods import ByModel, Means, Pool
+from lab.evaluation.methods import Pool
 from lab.evaluation.questions import Question, Split
+from lab.evaluation.scorers import ByModel, Means
 from services.demonstrations.generation import View, ViewKind, generator_prompt
 from services.demonstrations.generator import Generator, Task
 from services.demonstrations.snapshot import LEAST_HISTORY, PastItem, Snapshot
@@ -150,7 +151,7 @@ class Picking:
     def _past(self, item: str) -> PastItem:
         return PastItem(item, self.means.training.titles[item] or None)
 
-    @property
+    @cached_property
     def _titles(self) -> frozenset[str]:
         return frozenset(fold(title) for title in self.means.training.titles.values() if title)
 

@@ -21,8 +21,9 @@ from lab.evaluation.judging import (
     values,
     with_prior,
 )
-from lab.evaluation.methods import Means, MethodName
+from lab.evaluation.methods import MethodName
 from lab.evaluation.questions import Split
+from lab.evaluation.scorers import Means
 from lab.metrics import random_ndcg
 from lab.statistics import paired_bootstrap
 from services.ranking.written import Reading

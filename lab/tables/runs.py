@@ -35,7 +35,8 @@ def read_runs(out: Path) -> dict[str, Run]:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """As anybody would type it: how it is printed is left out, and of paths all but the name."""
+    """As anybody would type it: how it is printed is left out, and where on this machine other
+    folders lie."""
     shown = [one for one in arguments[1:] if one not in ("--json", "--markdown")]
-    named = [Path(one).name if "/" in one and "://" not in one else one for one in shown]
+    named = [Path(one).name if one.startswith(("/", "..", "~")) else one for one in shown]
     return shlex.join(["lrgd", *named])

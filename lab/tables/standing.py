@@ -12,6 +12,7 @@ from lab.metrics import ndcg, random_ndcg
 from lab.statistics import estimate, paired_bootstrap
 from lab.tables.kept import KeptRow
 from lab.tables.rows import RANDOM, ROWS, TABLE2
+from services.errors import ConfigurationError
 from services.ranking.effect import effect_d
 
 Figures = dict[str, float]
@@ -26,6 +27,8 @@ def figures_of(
     kept: Sequence[KeptRow], wanted: Sequence[str] = TABLE2
 ) -> tuple[Figures, dict[str, Any]]:
     """`wanted`: the rows of the table, so that those that are missing can be named."""
+    if not kept:
+        raise ConfigurationError("no row of this table is kept: run it without --kept first")
     figures: Figures = {}
     detail: dict[str, Any] = {"candidates": {}}
     for name in dict.fromkeys(one.candidates for one in kept):

@@ -38,7 +38,7 @@ class CandidatesFile:
 @dataclass(frozen=True)
 class Table2:
     """`rows` are run where they are not kept; those that ask a model only where `engine` is named,
-    for the first `users` users of each file."""
+    for the first `users` users of each file. `kept_alone`: none is run."""
 
     data: Path
     rows: tuple[str, ...] = TABLE2
@@ -47,6 +47,7 @@ class Table2:
     users: int | None = None
     out: Path = Path("build/tables")
     seconds: float = 60.0
+    kept_alone: bool = False
 
     def __post_init__(self) -> None:
         if unknown := [row for row in self.rows if row not in ROWS]:
@@ -87,7 +88,8 @@ async def _run(table: Table2, watch: Watch) -> list[KeptRow]:
     for file in files:
         bench = _Bench(table, file, data, engine)
         for done, row in enumerate(table.wanted(), start=1):
-            found.append(await bench.row(row, watch))
+            one = bench.kept(row) if table.kept_alone else await bench.row(row, watch)
+            found += [] if one is None else [one]
             watch.tell(f"rows, {file.name}", done, len(table.wanted()))
         if table.engine is None:
             found += bench.kept_of_models()
@@ -107,13 +109,17 @@ class _Bench:
         self.material: Material = read(self._evaluation("popularity"), self.data)
         self.split = self.material.split
 
-    async def row(self, row: str, watch: Watch) -> KeptRow:
+    def kept(self, row: str) -> KeptRow | None:
+        """Where it was made with the same."""
         engine = self.engine.model if self.engine is not None and ROWS[row].asks else None
         kept = find(self._folder, self.split.digest, row, engine)
-        key = self.key(row)
-        if kept is not None and kept.key == key and not kept.degraded:
+        return kept if kept is not None and kept.key == self.key(row) else None
+
+    async def row(self, row: str, watch: Watch) -> KeptRow:
+        kept = self.kept(row)
+        if kept is not None and not kept.degraded:
             return kept
-        fresh = await self.asked(row, key, watch)
+        fresh = await self.asked(row, self.key(row), watch)
         keep(self._folder, fresh)
         return fresh
 

@@ -56,8 +56,8 @@ async def test_a_positive_event_reaches_the_popularity_list_through_the_queue(
         await services.catalog.record([PURCHASE])
         await _until(lambda: b"lamp" in _raw(own_valkey, POPULAR))
     metrics = _metrics(worker)
-    assert 'lrgd_jobs_total{task="refresh_popularity",outcome="done"}' in metrics
-    assert 'lrgd_jobs_total{task="heartbeat",outcome="done"}' in metrics
+    assert 'lrgd_jobs_total{outcome="done",task="refresh_popularity"}' in metrics
+    assert 'lrgd_jobs_total{outcome="done",task="heartbeat"}' in metrics
     assert 'lrgd_job_seconds_count{task="heartbeat"}' in metrics
 
 
@@ -77,7 +77,7 @@ async def test_a_positive_event_reaches_the_co_visitation_index_through_the_queu
                 await asyncio.sleep(0.05)
     await _until(lambda: "lrgd_covisit_pairs 4.0" in _metrics(worker))
     await _until(
-        lambda: 'lrgd_jobs_total{task="refresh_covisitation",outcome="done"}' in _metrics(worker)
+        lambda: 'lrgd_jobs_total{outcome="done",task="refresh_covisitation"}' in _metrics(worker)
     )
 
 

@@ -13,9 +13,10 @@ torch = pytest.importorskip("torch")
 
 from lab.evaluation.counted import Counted  # noqa: E402
 from lab.evaluation.files import read_data, read_split  # noqa: E402
-from lab.evaluation.methods import METHODS, Means, MethodName, make_scorer  # noqa: E402
+from lab.evaluation.methods import METHODS, MethodName, make_scorer  # noqa: E402
 from lab.evaluation.prior import Prior  # noqa: E402
 from lab.evaluation.questions import Question, Split, Training, training_part  # noqa: E402
+from lab.evaluation.scorers import Means  # noqa: E402
 from lab.tables.baselines.numbering import Numbering, padded  # noqa: E402
 from lab.tables.baselines.settings import SETTINGS, Loss, Settings, Trained  # noqa: E402
 from lab.tables.baselines.trained import ByNetwork, Ground  # noqa: E402
