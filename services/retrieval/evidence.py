@@ -32,8 +32,10 @@ from services.retrieval.repository import (
     users_who_took,
 )
 
-# A process asks again for what it knows about an item after so long.
-FRESH_SECONDS = 30.0
+# A process asks again for what it knows about an item after so long: counts change slowly, but for
+# an item that nothing is known of yet.
+FRESH_SECONDS = 300.0
+UNKNOWN_FRESH_SECONDS = 30.0
 ITEMS_KEPT = 5_000
 
 # Of a seed more popular than this, the past is counted over its newest takers and scaled up.
@@ -106,7 +108,8 @@ class Present:
         if missing:
             found = await IndexRepository(session).neighborhoods(missing)
             for seed in missing:
-                self._kept[seed] = (now + FRESH_SECONDS, found.get(seed))
+                fresh = FRESH_SECONDS if seed in found else UNKNOWN_FRESH_SECONDS
+                self._kept[seed] = (now + fresh, found.get(seed))
         known = {}
         for seed in seeds:
             neighborhood = self._kept[seed][1]
@@ -122,7 +125,7 @@ class Present:
         if time.monotonic() >= until:
             serving = await IndexRepository(session).serving()
             takings = 0 if serving is None else serving.takings
-            self._takings = (time.monotonic() + FRESH_SECONDS, takings)
+            self._takings = (time.monotonic() + UNKNOWN_FRESH_SECONDS, takings)
         return takings
 
 

@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 from services.retrieval.repository import RetrievalRepository, ShownItem, UsersOfItem
 from services.storage.redis import ITEMS_EPOCH, OUTAGE
 
-# How many took an item changes without an epoch.
-FRESH_SECONDS = 30.0
+# How many took an item changes without an epoch, and slowly.
+FRESH_SECONDS = 300.0
 ITEMS_KEPT = 50_000
 
 
