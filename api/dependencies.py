@@ -24,12 +24,15 @@ bearer = HTTPBearer(
 )
 
 
-def services_of(request: Request) -> Services:
+# Coroutines, though they wait for nothing: FastAPI would send a plain function to another thread.
+
+
+async def services_of(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def arrived_at(request: Request) -> float:
+async def arrived_at(request: Request) -> float:
     """When the request came, of the monotonic clock: from then on its caller waits."""
     moment: float = request.scope["arrived_at"]
     return moment

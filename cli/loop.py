@@ -18,6 +18,9 @@ from lab.loop.names import ArmName, CandidatesFrom
 def loop(
     *,
     users: Annotated[int, typer.Option(min=2, help="Fresh users of the generated shop.")] = 200,
+    first: Annotated[
+        int, typer.Option(min=0, help="Pass over so many: others than were looked at before.")
+    ] = 0,
     rounds: Annotated[int, typer.Option(min=1, help="Of three paths each.")] = 4,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of every learning arm.")] = 1,
     full: Annotated[
@@ -31,7 +34,7 @@ def loop(
     held_out: Annotated[
         int, typer.Option(min=1, help="w: newest positives that judge, at most.")
     ] = 3,
-    draws: Annotated[int, typer.Option(min=1, help="K: candidate sets for each.")] = 4,
+    draws: Annotated[int, typer.Option(min=1, help="K: candidate sets for each.")] = 2,
     engine: Annotated[
         str, typer.Option(help="`onnx`, a folder of a model, or a server's URL.")
     ] = EMBEDDED,
@@ -60,6 +63,7 @@ def loop(
     wanted = Loop(
         out,
         users=1000 if full else users,
+        first=first,
         rounds=8 if full else rounds,
         seeds=3 if full else seeds,
         arms=tuple(arm) if arm else tuple(ArmName),

@@ -268,6 +268,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         states = UserStates(
             database, redis, positives, metrics, kept_seconds=settings.user_state_seconds
         )
+        stack.push_async_callback(states.aclose)
         items = KnownItems(redis)
         retrieval = Retrieval(database, popularity, positives, items)
         replies = Replies(database, metrics, share=settings.replies_share)

@@ -47,7 +47,9 @@ class World:
         by: Writer,
         tell: Callable[[int, int], None],
     ) -> None:
-        """Until every user has all rounds, or cannot have them. Another call goes on."""
+        """Until every user has all rounds, or cannot have them. Another call goes on. Each round is
+        a run, which begins when the one before is done: what to expect of its texts is read from
+        the rounds of those, of all users."""
         ledger = Ledger(self.database, Metrics())
         materials = Materials(
             self.database,
@@ -58,11 +60,14 @@ class World:
         )
         runner = RoundRunner(self.database, ledger, materials, by.model, is_item=by.is_item)
         learner = Learner(ledger, runner)
-        await ledger.start(run_id, users, learning.rounds, learning.plan, Budget())
-        more = True
-        while more:
-            more = await learner.advance(limit=by.at_once, seconds=SLICE_SECONDS)
-            tell(await self._rounds_done(run_id), len(users) * learning.rounds)
+        for number in range(learning.rounds):
+            run = f"{run_id}-{number + 1}"
+            await ledger.start(run, users, 1, learning.plan, Budget())
+            more = True
+            while more:
+                more = await learner.advance(limit=by.at_once, seconds=SLICE_SECONDS)
+                done = number * len(users) + await self._rounds_done(run)
+                tell(done, len(users) * learning.rounds)
 
     async def served_text(self, user: str) -> Demonstrated | None:
         """What the rounds serve in the end."""

@@ -12,8 +12,9 @@ from services.optimizer.plan import Plan
 def learning_arms(plan: Plan, rounds: int) -> dict[ArmName, Learning]:
     paths = 3
     three = plan.model_copy(update={"paths": paths})
+    # Rounds in name alone: nothing goes from one to the next but the best on the held-out events.
     independent = three.model_copy(
-        update={"paths": paths * rounds, "perturbed": False, "remembered": False}
+        update={"perturbed": False, "remembered": False, "paired": False}
     )
     return {
         ArmName.PDO3: Learning(three, rounds),
@@ -21,6 +22,6 @@ def learning_arms(plan: Plan, rounds: int) -> dict[ArmName, Learning]:
             three.model_copy(update={"perturbed": False}), rounds
         ),
         ArmName.PDO1: Learning(three.model_copy(update={"paths": 1}), paths * rounds),
-        ArmName.BEST_OF_N: Learning(independent, 1),
+        ArmName.BEST_OF_N: Learning(independent, rounds),
         ArmName.REVEALS_VALIDATION: Learning(three, rounds, reveals_validation=True),
     }

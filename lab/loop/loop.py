@@ -25,18 +25,20 @@ class Loop:
 
     out: Path
     users: int = 200
+    first: int = 0  # how many evaluation users are passed over
     rounds: int = 4
     seeds: int = 1
     arms: tuple[ArmName, ...] = tuple(ArmName)
     candidates: CandidatesFrom = CandidatesFrom.RETRIEVAL
     held_out: int = 3
-    draws: int = 4
+    draws: int = 2
     engine: EngineChoice = field(default_factory=EngineChoice)
     processes: int = 2
 
     @property
     def folder(self) -> Path:
-        return self.out / f"{self.candidates}-{self.users}-{self.held_out}x{self.draws}"
+        asked = f"{self.users}" if not self.first else f"{self.users}-from-{self.first}"
+        return self.out / f"{self.candidates}-{asked}-{self.held_out}x{self.draws}"
 
     def plan(self, seed: int) -> Plan:
         """Of all learning arms, but for what tells them apart."""
@@ -67,7 +69,7 @@ def run_loop(loop: Loop, tell: Tell) -> None:
     loop.folder.mkdir(parents=True, exist_ok=True)
     if not loop.base.exists():
         tell("population", 0, 1)
-        write_population(loop.base, loop.tests, loop.users)
+        write_population(loop.base, loop.tests, loop.users, loop.first)
         tell("population", 1, 1)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(loop.processes, mp_context=context) as pool:

@@ -33,15 +33,15 @@ class Test:
     occurred_at: datetime
 
 
-def loop_users(users: int) -> Sequence[int]:
-    return EVALUATION_USERS[:users]
+def asked_users(users: int, first: int) -> Sequence[int]:
+    return EVALUATION_USERS[first : first + users]
 
 
-def write_population(file: Path, tests: Path, users: int, crowd: int = CROWD) -> None:
+def write_population(file: Path, tests: Path, users: int, first: int, crowd: int = CROWD) -> None:
     """Whole or not at all: a file that is there is complete."""
     half = file.with_suffix(".half")
     half.unlink(missing_ok=True)
-    newest = asyncio.run(_fill(half, users, crowd))
+    newest = asyncio.run(_fill(half, asked_users(users, first), crowd))
     tests.write_text(
         "".join(
             json.dumps([one.user_id, one.item_id, _moment(one).isoformat()]) + "\n"
@@ -51,10 +51,10 @@ def write_population(file: Path, tests: Path, users: int, crowd: int = CROWD) ->
     half.rename(file)
 
 
-async def _fill(file: Path, users: int, crowd: int) -> list[NewEvent]:
+async def _fill(file: Path, users: Sequence[int], crowd: int) -> list[NewEvent]:
     """Everything but the newest positives of the asked, which are returned."""
     shop = Shop()
-    asked = list(sample_users(shop, loop_users(users)))
+    asked = list(sample_users(shop, users))
     others = sample_users(shop, EVALUATION_USERS[len(EVALUATION_USERS) - crowd :])
     known = {user.profile.user_id for user in asked}
     events = [

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from typing import Any
 
 import numpy as np
 
 from lab.loop.loop import Loop
 from lab.loop.names import ArmName
+from services.optimizer.rules import Kind
 
 _SERVED = """
-SELECT switches.user_id, variants.path, rounds.outcome, variants.perturbation_id IS NOT NULL
+SELECT switches.user_id, variants.perturbation_id IS NOT NULL, variants.perturbed
 FROM switches
 JOIN variants ON variants.variant_id = switches.variant_id
-JOIN rounds ON rounds.user_id = variants.user_id AND rounds.number = variants.round_number
 WHERE switches.number = (
     SELECT max(number) FROM switches AS newer WHERE newer.user_id = switches.user_id
 )
 """
-
-
-class Kind(StrEnum):
-    NOTHING = "nothing"
-    SINGLE = "single"
-    PAIR = "pair"
-    PERTURBED_PAIR = "perturbed_pair"
+NOTHING = "nothing"
 
 
 def by_kind(
@@ -37,9 +28,9 @@ def by_kind(
     """Of what pdo3 serves, with the first seed: how many users, and what each arm is worth to
     them."""
     kinds = _kinds(loop)
-    groups: dict[Kind, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for user in worth[ArmName.PDO3]:
-        groups.setdefault(kinds.get(user, Kind.NOTHING), []).append(user)
+        groups.setdefault(kinds.get(user, NOTHING), []).append(user)
     return {
         kind: {"users": len(users)}
         | {
@@ -62,15 +53,7 @@ def _kinds(loop: Loop) -> dict[str, Kind]:
         if not file.exists():
             continue
         with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
-            for user, path, outcome, is_pair in connection.execute(_SERVED):
-                kinds[user] = _kind(json.loads(outcome), path, is_pair=bool(is_pair))
+            for user, is_pair, perturbed in connection.execute(_SERVED):
+                whole = Kind.PAIR if is_pair else Kind.SINGLE
+                kinds[user] = Kind.PERTURBED if perturbed else whole
     return kinds
-
-
-def _kind(outcome: Mapping[str, Any], path: int, *, is_pair: bool) -> Kind:
-    if not is_pair:
-        return Kind.SINGLE
-    perturbed = any(
-        one["path"] == path and one.get("perturbed") is True for one in outcome.get("paths", ())
-    )
-    return Kind.PERTURBED_PAIR if perturbed else Kind.PAIR

@@ -19,7 +19,7 @@ from lab.loop.arms import learning_arms
 from lab.loop.loop import Loop
 from lab.loop.names import ArmName, CandidatesFrom
 from lab.loop.population import POSITIVES, read_tests, titles_of_shop
-from lab.loop.testing import Tested, Tester, questions_about, read_tested
+from lab.loop.testing import DRAWS, Tested, Tester, questions_about, read_tested
 from lab.loop.uniform import UniformCandidates
 from services.llm.port import LanguageModel
 from services.optimizer.learning_repository import LearningRepository
@@ -41,7 +41,7 @@ async def _work_on(loop: Loop, shard: int) -> None:
         opened_world(loop.base, POSITIVES) as world,
     ):
         candidates = _candidates(world, loop.candidates)
-        questions = await questions_about(world.database, candidates, tests, Plan())
+        questions = await questions_about(world.database, candidates, tests, Plan(draws=DRAWS))
         for seed in range(loop.seeds):
             results = _Results(loop.results(seed, shard), loop.progress(shard))
             share = _Share(loop, model, questions, results)

@@ -28,6 +28,7 @@ from services.ranking.effect import log_score
 from services.storage.database import Database
 
 SECONDS = 300.0
+DRAWS = 4  # of the test's candidates
 HISTORY_READ = 400
 _AFTER_ALL = 2**62  # a seq that no event has
 

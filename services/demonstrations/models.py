@@ -43,6 +43,7 @@ class StoredVariant(Base):
     perturbation_id: Mapped[str | None] = mapped_column(
         Id, ForeignKey("demonstrations.demonstration_id", ondelete="CASCADE")
     )
+    perturbed: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     accepted: Mapped[bool | None] = mapped_column(Boolean)  # None: not judged yet
     incumbent: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     effective: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())

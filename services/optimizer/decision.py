@@ -4,12 +4,14 @@ collapsed. Pure: from what was judged to what is to be stored."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.optimizer.learning_repository import KnownVariant
 from services.optimizer.plan import Plan
 from services.optimizer.rules import (
+    NOTHING,
+    Expected,
     Gain,
     Judged,
     Judgment,
@@ -18,6 +20,7 @@ from services.optimizer.rules import (
     Standing,
     Step,
     accepts,
+    believed,
     gain,
     is_effective,
     most_effective,
@@ -29,7 +32,8 @@ from services.optimizer.rules import (
 @dataclass(frozen=True)
 class Found:
     """A user's variants in a round, and what was judged of them. `effective` are those in memory
-    before it; `paths` with the text that each wrote last."""
+    before it; `paths` with the text that each wrote last; `expected` counts as `prior_events`
+    held-out events."""
 
     zero_shot: KnownVariant
     incumbents: Mapping[int, KnownVariant]
@@ -39,6 +43,8 @@ class Found:
     newest_event: str
     paths: Mapping[int, PathState] = field(default_factory=dict)
     last_texts: Mapping[int, str] = field(default_factory=dict)
+    expected: Expected = field(default_factory=Expected)
+    prior_events: float = 0.0
 
     def quality(self, variant: KnownVariant) -> Quality:
         return quality(self.judged[variant.variant_id])
@@ -55,44 +61,61 @@ class Found:
         """Of a path so far: its incumbent, unless newer events have put that one behind
         zero-shot."""
         incumbent = self.incumbents.get(path)
-        if incumbent is None or not self.beats_zero_shot(incumbent):
+        if incumbent is None or not is_ahead(self.gained(incumbent)):
             return self.zero_shot
         return incumbent
 
-    def base(self, path: int) -> KnownVariant:
-        """What a path's new variant must be better than: the best of the path. A pair takes the
-        place of a text that stands alone if it is better than zero-shot: that two texts tell more
-        than one is known of all users, better than a few events tell it of one."""
-        best = self.best(path)
-        return best if best.is_pair or not self.new[path].is_pair else self.zero_shot
-
-    def beats_zero_shot(self, variant: KnownVariant) -> bool:
-        mine, bare = self.quality(variant), self.quality(self.zero_shot)
-        return mine.log_score > bare.log_score and mine.effect_d >= bare.effect_d
-
     def standings(self, incumbents: Mapping[int, KnownVariant]) -> list[Standing]:
-        """Of those that are not behind zero-shot."""
+        """Of those that are not believed to be behind zero-shot."""
+        gains = {path: self.gained(one) for path, one in incumbents.items()}
         return [
-            Standing(one.variant_id, path, self.quality(one), one.row.tokens)
+            Standing(
+                one.variant_id,
+                path,
+                Quality(gains[path].effect_d, gains[path].log_score),
+                one.row.tokens,
+            )
             for path, one in incumbents.items()
-            if self.beats_zero_shot(one)
+            if is_ahead(gains[path])
         ]
 
-    def gain(self, path: int) -> Gain:
-        """Of a path's new variant, on as many draws as it was judged on."""
-        return self._over(path, self.base(path))
+    def gained(self, variant: KnownVariant) -> Gain:
+        """What a variant is believed to gain over zero-shot."""
+        return self._believed(variant, self.zero_shot)
 
-    def improvement(self, path: int) -> float:
-        """Of the path's log-score by its new variant."""
-        return self._over(path, self.best(path)).log_score
+    def found_gain(self, path: int) -> Gain:
+        """Of a path's new variant over the best so far, on as many draws as it was judged on."""
+        return self._found(self.new[path], self.best(path))
 
-    def _over(self, path: int, other: KnownVariant) -> Gain:
-        new = self.new[path]
-        return gain(self.judged[new.variant_id], self.judged[other.variant_id])
+    def believed_gain(self, path: int) -> Gain:
+        return self._believed(self.new[path], self.best(path))
+
+    def on_first_draw(self) -> Found:
+        """The same, had nothing been judged on the others."""
+        first = {
+            variant_id: [one for one in judged if one.draw == 0]
+            for variant_id, judged in self.judged.items()
+        }
+        return replace(self, judged=first)
+
+    def _found(self, mine: KnownVariant, other: KnownVariant) -> Gain:
+        return gain(self.judged[mine.variant_id], self.judged[other.variant_id])
+
+    def _believed(self, mine: KnownVariant, other: KnownVariant) -> Gain:
+        expected = self._expected_of(mine) - self._expected_of(other)
+        return believed(self._found(mine, other), expected, self.prior_events)
+
+    def _expected_of(self, variant: KnownVariant) -> Quality:
+        return NOTHING if variant.kind is None else self.expected.of(variant.kind)
 
     def is_whole(self, variant: KnownVariant) -> bool:
         """Judged on every draw, not dropped after the first."""
         return len(self.judged[variant.variant_id]) == len(self.judged[self.zero_shot.variant_id])
+
+
+def is_ahead(gained: Gain) -> bool:
+    """At no cost in Effect_D."""
+    return gained.log_score > 0 and gained.effect_d >= 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +149,8 @@ def decide(
         states[path] = before.after(step, plan.collapse)
         told.append(line | _noted(notes, path) | {"collapsed": states[path].collapsed})
     remembered = _remembered(found, effective.values(), plan.memory)
-    active = most_effective(found.standings(incumbents), plan.best_by)
+    standing = most_effective(found.standings(incumbents), plan.best_by)
+    active = None if standing is None else incumbents[standing.path]
     kept = {one.variant_id for one in incumbents.values()}
     judgments = [
         Judgment(
@@ -140,7 +164,9 @@ def decide(
     ]
     outcome = {
         "zero_shot": _told(found.quality(found.zero_shot)),
-        "active": None if active is None else {"path": active.path, **_told(active.quality)},
+        "active": None
+        if active is None
+        else {"path": active.row.path, **_told(found.quality(active))},
         "paths": told,
         "memory": len(remembered),
     }
@@ -157,12 +183,13 @@ def _step(
             "path": path, "written": False, "similarity": None, "accepted": False,
             "effective": False,
         }  # fmt: skip
-    gained, whole = found.gain(path), found.is_whole(new)
-    took = whole and accepts(gained, plan.z)
+    gained, whole = found.found_gain(path), found.is_whole(new)
+    took = whole and accepts(found.believed_gain(path), plan.z)
     mine, bare = (found.judged[one.variant_id] for one in (new, found.zero_shot))
-    return Step(similar, found.improvement(path) if took else 0.0), {
+    return Step(similar, gained.log_score if took else 0.0), {
         "path": path,
         "written": True,
+        "kind": new.kind,
         "similarity": similar,
         "accepted": took,
         "effective": whole and is_effective(mine, bare, found.newest_event, plan.effective_rank),

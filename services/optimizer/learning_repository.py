@@ -17,7 +17,7 @@ from services.demonstrations.demonstration import Demonstration
 from services.demonstrations.models import StoredDemonstration, StoredVariant, Switch
 from services.demonstrations.repository import DemonstrationsRepository
 from services.optimizer.models import CandidateSet, Evaluation, Path, Round
-from services.optimizer.rules import Judged, Judgment
+from services.optimizer.rules import Judged, Judgment, Kind
 from services.prompts import Demonstrated
 from services.storage.base import Base
 
@@ -37,6 +37,15 @@ class KnownVariant:
     @property
     def is_pair(self) -> bool:
         return self.perturbation is not None
+
+    @property
+    def kind(self) -> Kind | None:
+        """None: zero-shot."""
+        if self.current is None:
+            return None
+        if self.row.perturbed:
+            return Kind.PERTURBED
+        return Kind.PAIR if self.is_pair else Kind.SINGLE
 
     @property
     def demonstrated(self) -> Demonstrated | None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from services.demonstrations.generation import Part, View, ViewKind
 from services.demonstrations.generator import Writing
 from services.demonstrations.likeness import SimilarityBy
-from services.optimizer.rules import BestBy, Collapse, CollapseRule
+from services.optimizer.rules import BestBy, Collapse, CollapseRule, Expected
 from services.prompts import (
     DEFAULT_REGULARIZATION,
     Lead,
@@ -38,11 +38,20 @@ class Plan(BaseModel):
 
     paths: int = Field(3, ge=1, le=64, description="m: lines of demonstrations per user.")
     held_out: int = Field(3, ge=1, le=10, description="w: newest positives that judge, at most.")
-    draws: int = Field(4, ge=1, le=16, description="K: candidate sets per held-out event.")
+    draws: int = Field(2, ge=1, le=16, description="K: candidate sets per held-out event.")
     candidates: int = Field(
         50, ge=2, le=128, description="Candidates in a set, the truth included."
     )
     z: float = Field(0.5, ge=0, description="Gains count above z standard errors.")
+    prior_events: float = Field(
+        8.0,
+        ge=0,
+        description="What demonstrations of earlier rounds have gained counts as much as so many "
+        "held-out events of the user.",
+    )
+    expected: Expected | None = Field(
+        None, description="The same, given; left out, it is read from the newest rounds."
+    )
     best_by: BestBy = Field(
         BestBy.LOG_SCORE, description="What is served is the best by this: effect_d | log_score."
     )

@@ -40,6 +40,9 @@ class Quality:
     effect_d: float
     log_score: float
 
+    def __sub__(self, other: Quality) -> Quality:
+        return Quality(self.effect_d - other.effect_d, self.log_score - other.log_score)
+
 
 def held_out_count(positives: int, most: int = 3) -> int:
     """How many of the newest positives judge: w = min(most, a third of them), at least 1."""
@@ -66,6 +69,7 @@ class Gain:
     log_score: float
     effect_d: float
     noise: float
+    events: int = 1
 
 
 def gain(new: Iterable[Judged], old: Iterable[Judged]) -> Gain:
@@ -78,7 +82,48 @@ def gain(new: Iterable[Judged], old: Iterable[Judged]) -> Gain:
     # Summed before they are rounded: the same ranks on other events are a difference of exactly 0.
     effects = [mine[key].effect_d for key in shared] + [-theirs[key].effect_d for key in shared]
     return Gain(
-        math.fsum(differences) / len(shared), math.fsum(effects) / len(shared), _error(differences)
+        math.fsum(differences) / len(shared),
+        math.fsum(effects) / len(shared),
+        _error(differences),
+        events=len({event_id for event_id, _ in shared}),
+    )
+
+
+NOTHING = Quality(0.0, 0.0)
+
+
+class Kind(StrEnum):
+    """Of a variant: one text; two; or whatever was written under a perturbation."""
+
+    SINGLE = "single"
+    PAIR = "pair"
+    PERTURBED = "perturbed"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a variant gains over zero-shot, by its kind, before anything is known of it: what
+    earlier ones have gained, of other users."""
+
+    single: Quality = NOTHING
+    pair: Quality = NOTHING
+    perturbed: Quality = NOTHING
+
+    def of(self, kind: Kind) -> Quality:
+        by_kind = {Kind.SINGLE: self.single, Kind.PAIR: self.pair, Kind.PERTURBED: self.perturbed}
+        return by_kind[kind]
+
+
+def believed(found: Gain, expected: Quality, weight: float) -> Gain:
+    """The few events of one user say little, and the many of all users much: `expected` counts as
+    though it had been found on `weight` events more."""
+    known = found.events + weight
+    mine, theirs = found.events / known, weight / known
+    return replace(
+        found,
+        log_score=mine * found.log_score + theirs * expected.log_score,
+        effect_d=mine * found.effect_d + theirs * expected.effect_d,
+        noise=mine * found.noise,
     )
 
 
@@ -87,10 +132,10 @@ def accepts(found: Gain, z: float) -> bool:
     return found.log_score > max(0.0, z * found.noise) and found.effect_d >= 0
 
 
-def promising(new: Iterable[Judged], old: Iterable[Judged]) -> bool:
+def promising(on_first_draw: Gain) -> bool:
     """Whether a variant is worth more draws: one that is behind on the first is dropped. That can
     lose a good one, and never lets a bad one in."""
-    return gain(new, old).log_score > 0
+    return on_first_draw.log_score > 0
 
 
 def _error(differences: Sequence[float]) -> float:
@@ -195,11 +240,11 @@ def perturbation(
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The best of a path, and how good it was found."""
+    """The best of a path, and what it is believed to gain over zero-shot."""
 
     variant_id: str
     path: int
-    quality: Quality
+    gained: Quality
     tokens: int
 
 
@@ -226,7 +271,7 @@ def most_effective(standings: Iterable[Standing], by: BestBy = BestBy.EFFECT_D) 
     """Then by fewer tokens, then the first path. None: zero-shot."""
 
     def worth(one: Standing) -> tuple[float, float, int, int]:
-        found = (one.quality.effect_d, one.quality.log_score)
+        found = (one.gained.effect_d, one.gained.log_score)
         first, second = found if by is BestBy.EFFECT_D else reversed(found)
         return (first, second, -one.tokens, -one.path)
 

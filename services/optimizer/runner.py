@@ -133,11 +133,7 @@ class RoundRunner:
     def _is_promising(self, going: UnderWay, path: int) -> bool:
         if not going.claimed.plan.screened:
             return True
-        mine, theirs = (
-            [one for one in going.judged[variant.variant_id] if one.draw == 0]
-            for variant in (going.new[path], going.found.base(path))
-        )
-        return promising(mine, theirs)
+        return promising(going.found.on_first_draw().believed_gain(path))
 
     # --- 1 and 3: judging ------------------------------------------------------------------------
 
@@ -237,7 +233,7 @@ class RoundRunner:
             if beside is not None:
                 tokens += going.count(going.texts[beside].text)
             demonstrations.append(demonstration_row(claimed, path, written, now))
-            variants.append(variant_row(claimed, path, beside, tokens, now))
+            variants.append(variant_row(claimed, path, asked[path], tokens, now))
         usage = sum((outcome.usage for outcome in outcomes.values()), Usage())
         notes = {
             "refusals": {str(path): list(texts) for path, texts in refused.items()},

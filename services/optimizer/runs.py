@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.observability.metrics import Metrics, NoLabels, OutcomeLabels
+from services.optimizer.expectation import expected_now
 from services.optimizer.models import PartState, RoundState, Run, RunState
 from services.optimizer.plan import Plan
 from services.optimizer.progress import Progress, RunView, progress_of, run_views
@@ -136,11 +137,13 @@ class Runs:
     async def _add(self, run_id: str, content: str, plan: Plan, budget: Budget) -> Run:
         async def work(session: AsyncSession) -> Run:
             repository = LedgerRepository(session)
+            # Once, for all of the run's rounds: they must not depend on which came first.
+            expected = plan.expected or await expected_now(session)
             await repository.add_run(
                 {
                     "run_id": run_id,
                     "state": RunState.RUNNING,
-                    "settings": plan.as_row(),
+                    "settings": plan.model_copy(update={"expected": expected}).as_row(),
                     "content": content,
                     "budget_tokens": budget.tokens,
                     "budget_calls": budget.calls,

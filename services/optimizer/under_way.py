@@ -12,7 +12,7 @@ from services.optimizer.learning_repository import KnownVariant
 from services.optimizer.ledger import Claimed
 from services.optimizer.material import Material, Question
 from services.optimizer.models import Path
-from services.optimizer.rules import Judged, PathState, Step
+from services.optimizer.rules import Expected, Judged, PathState, Step
 from services.ranking import Method
 
 ZERO_SHOT_PATH = -1
@@ -67,6 +67,8 @@ class UnderWay:
                 for row in self.paths.values()
                 if row.last_id in texts
             },
+            self.claimed.plan.expected or Expected(),
+            self.claimed.plan.prior_events,
         )
 
     @property

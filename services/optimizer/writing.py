@@ -128,7 +128,7 @@ def demonstration_row(
 
 
 def variant_row(
-    claimed: Claimed, path: int, perturbation_id: str | None, tokens: int, now: datetime
+    claimed: Claimed, path: int, asked: Asked, tokens: int, now: datetime
 ) -> dict[str, Any]:
     return {
         "variant_id": _id("var", claimed.user_id, claimed.number, path),
@@ -136,7 +136,8 @@ def variant_row(
         "path": path,
         "round_number": claimed.number,
         "current_id": _id("dem", claimed.user_id, claimed.number, path),
-        "perturbation_id": perturbation_id,
+        "perturbation_id": asked.beside_id,
+        "perturbed": asked.perturbed,
         "tokens": tokens,
         "made_at": now,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from services.llm.port import EngineFingerprint
 from services.prompts import template_version
@@ -27,6 +27,7 @@ class EvaluationFingerprint:
     limits: str
 
     @classmethod
+    @lru_cache(64)  # every list is about one, and there are few
     def of(cls, engine: EngineFingerprint, method: Method) -> EvaluationFingerprint:
         form = method.form
         limits = json.dumps(asdict(form.limits), sort_keys=True)

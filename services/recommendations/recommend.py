@@ -207,7 +207,7 @@ class Recommender:
                 question, time.time(), tuple(order.item_ids[:LAST_KEPT]),
                 tuple(order.scores[:LAST_KEPT]),
             )  # fmt: skip
-            await self._states.keep_last(wanted.user_id, last)
+            self._states.remember(wanted.user_id, last)
         return order
 
     def _count_ranking(self, ranking: Ranking, wanted: Wanted, policy: RankingPolicy) -> None:

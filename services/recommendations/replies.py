@@ -28,7 +28,7 @@ from services.storage.unbroken import Unbroken
 MOST_WAITING = 2000
 MOST_AT_ONCE = 200
 # A transaction costs as much as a request: what comes within this time shares one.
-GATHERED_SECONDS = 0.1
+GATHERED_SECONDS = 0.5
 AT_THE_END_SECONDS = 5.0
 
 log = get_logger(__name__)

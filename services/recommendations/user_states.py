@@ -26,6 +26,7 @@ from services.recommendations.kept import packed, unpacked
 from services.recommendations.repository import RecommendationsRepository
 from services.storage.database import Database
 from services.storage.redis import OUTAGE, USERS_EPOCH, user_key
+from services.storage.unbroken import Unbroken
 
 HISTORY_KEPT = 64
 LAST_KEPT = 50
@@ -92,6 +93,7 @@ class UserStates:
         self._kept_seconds = kept_seconds
         self._refill = redis.register_script(_REFILL)
         self._raise = redis.register_script(_RAISE)
+        self._remembering = Unbroken()
         self._refilling: dict[str, asyncio.Task[UserState]] = {}
 
     async def of(self, user_id: str) -> UserState:
@@ -122,6 +124,13 @@ class UserStates:
         except OUTAGE:
             return None
         return _last(unpacked(last))
+
+    def remember(self, user_id: str, last: LastRanking) -> None:
+        """Behind the answer: nobody waits for Redis to have it."""
+        self._remembering.begin(self.keep_last(user_id, last))
+
+    async def aclose(self) -> None:
+        await self._remembering.aclose()
 
     async def keep_last(self, user_id: str, last: LastRanking) -> None:
         """Best effort: without it the next call asks the model again."""

@@ -83,22 +83,23 @@ def covisit_scores(
     """The neighbors of a user's newest items, each weight over the root of the seed's users: a
     rare item says more about its neighbors than one that everybody has."""
     scores: dict[str, float] = {}
+    known = scores.get
     for place, seed in enumerate(seeds_newest_first[:SEEDS]):
         found = neighborhoods.get(seed)
         if found is None or found.users <= 0:
             continue
         strength = FRESHNESS**place / (UNIT * math.sqrt(found.users))
         for other, weight in found.others:
-            scores[other] = scores.get(other, 0.0) + strength * weight
+            scores[other] = known(other, 0.0) + strength * weight
     return scores
 
 
-def strength(covisit_score: float, users: float, takings: float) -> float:
-    """What co-visits and the item's share of all that was taken say together."""
-    return covisit_score + POPULARITY * (users + 0.5) / (takings + 1)
+def popularity(users: float, takings: float) -> float:
+    """What an item's share of all that was taken says."""
+    return POPULARITY * (users + 0.5) / (takings + 1)
 
 
 def prior(covisit_score: float, users: float, takings: float) -> float:
-    """The log of that: comparable among the candidates of one list, wherever they come from, and
-    finite for an item that nobody took."""
-    return math.log(strength(covisit_score, users, takings))
+    """The log of what co-visits and popularity say together: comparable among the candidates of
+    one list, wherever they come from, and finite for an item that nobody took."""
+    return math.log(covisit_score + popularity(users, takings))

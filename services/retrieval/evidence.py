@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,10 +17,13 @@ from services.catalog.positives import PositiveEvents
 from services.retrieval.covisitation import (
     Moment,
     Neighborhood,
+    covisit_scores,
     neighbors_in,
+    popularity,
     strongest,
 )
 from services.retrieval.index_repository import IndexRepository, users_counted
+from services.retrieval.kept_neighborhoods import KeptNeighborhoods
 from services.retrieval.known_items import KnownItems
 from services.retrieval.popularity import LENGTH, Now, Popularity
 from services.retrieval.repository import (
@@ -32,11 +36,7 @@ from services.retrieval.repository import (
     users_who_took,
 )
 
-# A process asks again for what it knows about an item after so long: counts change slowly, but for
-# an item that nothing is known of yet.
-FRESH_SECONDS = 300.0
-UNKNOWN_FRESH_SECONDS = 30.0
-ITEMS_KEPT = 5_000
+TAKINGS_FRESH_SECONDS = 30.0
 
 # Of a seed more popular than this, the past is counted over its newest takers and scaled up.
 MOST_TAKERS = 2_000
@@ -44,12 +44,29 @@ DAYS_KEPT = 64
 DAY_FRESH_SECONDS = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Crowd:
-    """Users by item for the most popular items, and how many items all users took together."""
+    """Users by item for the most popular items, these first, and how many items all users took
+    together."""
 
     popular: Mapping[str, int]
     takings: int
+
+    @cached_property
+    def shares(self) -> Mapping[str, float]:
+        """What popularity says of the popular."""
+        return {item_id: popularity(users, self.takings) for item_id, users in self.popular.items()}
+
+    @cached_property
+    def unknown(self) -> float:
+        """The same of an item that nobody took."""
+        return popularity(0, self.takings)
+
+    @cached_property
+    def ranked(self) -> Sequence[tuple[float, str]]:
+        """The popular as they are ordered where co-visits say nothing: what orders them, and the
+        item."""
+        return [(-share, item_id) for item_id, share in self.shares.items()]
 
 
 NOBODY = Crowd({}, 0)
@@ -60,7 +77,9 @@ class Evidence(Protocol):
 
     async def taken_by(self, user_id: str) -> list[str]: ...
 
-    async def neighborhoods(self, seeds: Sequence[str]) -> Mapping[str, Neighborhood]: ...
+    async def scores(self, seeds: Sequence[str]) -> Mapping[str, float]:
+        """What co-visits say of the neighbors of these items, the newest first."""
+        ...
 
     async def crowd(self) -> Crowd: ...
 
@@ -78,8 +97,7 @@ class Evidence(Protocol):
 
 
 class Present:
-    """The serving index through a cache of this process: seeds that it does not know are read
-    together, in one query."""
+    """The serving index through what this process keeps of it."""
 
     def __init__(
         self, popularity: Popularity, positives: PositiveEvents, items: KnownItems
@@ -87,8 +105,9 @@ class Present:
         self._popularity = popularity
         self._positives = positives
         self.items = items
-        self._kept: OrderedDict[str, tuple[float, Neighborhood | None]] = OrderedDict()
+        self.neighborhoods = KeptNeighborhoods()
         self._takings = (0.0, 0)
+        self._crowd = NOBODY
 
     async def now(self) -> Now:
         """Before a session is opened: it may take one of its own."""
@@ -100,32 +119,19 @@ class Present:
     async def taken_by(self, session: AsyncSession, user_id: str) -> list[str]:
         return await RetrievalRepository(session).taken_by(user_id, self._positives.clause())
 
-    async def neighborhoods(
-        self, session: AsyncSession, seeds: Sequence[str]
-    ) -> Mapping[str, Neighborhood]:
-        now = time.monotonic()
-        missing = [seed for seed in seeds if self._kept.get(seed, (0.0, None))[0] <= now]
-        if missing:
-            found = await IndexRepository(session).neighborhoods(missing)
-            for seed in missing:
-                fresh = FRESH_SECONDS if seed in found else UNKNOWN_FRESH_SECONDS
-                self._kept[seed] = (now + fresh, found.get(seed))
-        known = {}
-        for seed in seeds:
-            neighborhood = self._kept[seed][1]
-            self._kept.move_to_end(seed)
-            if neighborhood is not None:
-                known[seed] = neighborhood
-        while len(self._kept) > ITEMS_KEPT:
-            self._kept.popitem(last=False)
-        return known
+    async def crowd(self, session: AsyncSession, now: Now) -> Crowd:
+        """One and the same as long as nothing changes: what follows from it is kept with it."""
+        takings = await self._counted(session)
+        if self._crowd.popular is not now.users or self._crowd.takings != takings:
+            self._crowd = Crowd(now.users, takings)
+        return self._crowd
 
-    async def takings(self, session: AsyncSession) -> int:
+    async def _counted(self, session: AsyncSession) -> int:
         until, takings = self._takings
         if time.monotonic() >= until:
             serving = await IndexRepository(session).serving()
             takings = 0 if serving is None else serving.takings
-            self._takings = (time.monotonic() + UNKNOWN_FRESH_SECONDS, takings)
+            self._takings = (time.monotonic() + TAKINGS_FRESH_SECONDS, takings)
         return takings
 
 
@@ -138,11 +144,11 @@ class _Present:
     async def taken_by(self, user_id: str) -> list[str]:
         return await self._present.taken_by(self._session, user_id)
 
-    async def neighborhoods(self, seeds: Sequence[str]) -> Mapping[str, Neighborhood]:
-        return await self._present.neighborhoods(self._session, seeds)
+    async def scores(self, seeds: Sequence[str]) -> Mapping[str, float]:
+        return await self._present.neighborhoods.scores(self._session, seeds)
 
     async def crowd(self) -> Crowd:
-        return Crowd(self._now.users, await self._present.takings(self._session))
+        return await self._present.crowd(self._session, self._now)
 
     def users(self) -> UsersOfItem:
         return users_counted()
@@ -204,17 +210,18 @@ class Past:
     async def taken_by(self, user_id: str) -> list[str]:
         return await self._repository.taken_by(user_id, self._liked(self._moment))
 
-    async def neighborhoods(self, seeds: Sequence[str]) -> Mapping[str, Neighborhood]:
+    async def scores(self, seeds: Sequence[str]) -> Mapping[str, float]:
         liked = self._liked(self._moment)
         takers = await self._repository.takers(seeds, liked, MOST_TAKERS)
         asked = {user for users in takers.values() for user in users}
         histories = await self._repository.histories(asked, liked)
         capped = [seed for seed, users in takers.items() if len(users) == MOST_TAKERS]
         users = await self._repository.users_by_item(capped, liked) if capped else {}
-        return {
+        neighborhoods = {
             seed: _neighborhood(seed, asked, histories, users.get(seed))
             for seed, asked in takers.items()
         }
+        return covisit_scores(seeds, neighborhoods)
 
     async def crowd(self) -> Crowd:
         day, crowd = await self._crowds.at(self._repository, self._moment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -33,6 +34,7 @@ SERVING = (
 )
 
 
+@cache
 def users_counted() -> UsersOfItem:
     """For each item of a query over items: how many users the serving index has counted."""
     return (

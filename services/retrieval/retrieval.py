@@ -13,7 +13,7 @@ from itertools import islice
 
 from services.catalog.inputs import FURTHEST_FUTURE
 from services.catalog.positives import PositiveEvents
-from services.retrieval.covisitation import SEEDS, Moment, covisit_scores, prior, strength
+from services.retrieval.covisitation import SEEDS, Moment, prior
 from services.retrieval.evidence import Crowd, Evidence, Past, PastCrowds, Present
 from services.retrieval.index_repository import users_counted
 from services.retrieval.known_items import KnownItems
@@ -85,14 +85,14 @@ class Retrieval:
             while part := list(islice(pool, SLACK * limit)):
                 looked_at.update(part)
                 shown = await evidence.shown(repository, part, categories)
-                chosen += _best(shown.values(), scores, crowd)[: limit - len(chosen)]
+                chosen += _best(shown.values(), scores, crowd, limit - len(chosen))
                 if len(chosen) == limit:
                     return chosen
             more = await repository.more_shown(
                 looked_at, categories, evidence.users(), limit - len(chosen)
             )
             # Among these, too, may be some that were taken since the popular were counted.
-            return _in_order([*chosen, *_best(more, scores, crowd)])
+            return _in_order([*chosen, *_best(more, scores, crowd, len(more))])
 
     async def priors(
         self,
@@ -142,39 +142,37 @@ async def _taken(evidence: Evidence, user_id: str | None, history: Sequence[str]
     return list(dict.fromkeys([*reversed(history), *own]))
 
 
-async def _scores(evidence: Evidence, taken: Sequence[str]) -> dict[str, float]:
+async def _scores(evidence: Evidence, taken: Sequence[str]) -> Mapping[str, float]:
     seeds = taken[:SEEDS]
-    return covisit_scores(seeds, await evidence.neighborhoods(seeds)) if seeds else {}
+    return await evidence.scores(seeds) if seeds else {}
 
 
 def _pool(scores: Mapping[str, float], crowd: Crowd) -> Iterator[str]:
     """All that co-visits or popularity speak for, nearly in their final order. The popular come in
     theirs already, so no more of them are looked at than are taken."""
-    popular, takings = crowd.popular, crowd.takings
+    shares, unknown = crowd.shares, crowd.unknown
     near = sorted(
-        (-strength(score, popular.get(item_id, 0), takings), item_id)
-        for item_id, score in scores.items()
+        [(-(score + shares.get(item_id, unknown)), item_id) for item_id, score in scores.items()]
     )
-    rest = (
-        (-strength(0.0, users, takings), item_id)
-        for item_id, users in popular.items()
-        if item_id not in scores
-    )
+    rest = (one for one in crowd.ranked if one[1] not in scores)
     return (item_id for _, item_id in heapq.merge(near, rest))
 
 
 def _best(
-    items: Collection[ShownItem], scores: Mapping[str, float], crowd: Crowd
+    items: Collection[ShownItem], scores: Mapping[str, float], crowd: Crowd, limit: int
 ) -> list[Candidate]:
-    return _in_order(
+    found = [
+        (-_prior(item.item_id, item.users, scores, crowd), item.item_id, item) for item in items
+    ]
+    return [
         Candidate(
-            item.item_id,
+            item_id,
             item.title,
-            _prior(item.item_id, item.users, scores, crowd),
-            Source.COVISIT if item.item_id in scores else Source.POPULARITY,
+            -less,
+            Source.COVISIT if item_id in scores else Source.POPULARITY,
         )
-        for item in items
-    )
+        for less, item_id, item in sorted(found)[:limit]
+    ]
 
 
 def _in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -183,5 +181,6 @@ def _in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 def _prior(item_id: str, users: int, scores: Mapping[str, float], crowd: Crowd) -> float:
     # The popular list may know of users whom the index has not counted yet.
-    known = max(users, crowd.popular.get(item_id, 0))
+    listed = crowd.popular.get(item_id, 0)
+    known = listed if listed > users else users
     return prior(scores.get(item_id, 0.0), known, crowd.takings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NoReturn
 
 from jinja2 import TemplateError
@@ -14,6 +14,8 @@ from services.llm.chat import Chat
 from services.llm.errors import ModelRefused, ModelUnavailable
 from services.llm.onnx.files import ModelFiles
 
+LINES_KEPT = 50_000
+
 
 class ChatTokenizer:
     def __init__(self, files: ModelFiles) -> None:
@@ -21,6 +23,7 @@ class ChatTokenizer:
             self._tokenizer = Tokenizer.from_file(str(files.tokenizer))
         except Exception as error:  # the library raises nothing narrower
             raise ModelUnavailable(f"{files.tokenizer} is no tokenizer: {error}") from error
+        self._tokens_of_line = lru_cache(LINES_KEPT)(self._count_line)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         # Set up as transformers does, so that a template means the same here and there.
@@ -49,7 +52,22 @@ class ChatTokenizer:
 
     def tokens(self, prompt: Chat | str) -> tuple[int, ...]:
         text = prompt if isinstance(prompt, str) else self.render(prompt)
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return tuple(self._encoded(text))
+
+    def count(self, text: str) -> int:
+        """Line by line, for lines of prompts come again and again. No tokenizer joins what a line
+        feed parts from the next line; one that begins every text with a mark counts it too often.
+        """
+        return sum(map(self._tokens_of_line, text.splitlines(keepends=True)))
+
+    def _count_line(self, line: str) -> int:
+        return len(self._encoded(line))
+
+    def _encoded(self, text: str) -> Sequence[int]:
+        """Without the places of tokens in the text, which nobody asks for."""
+        (found,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        ids: list[int] = found.ids
+        return ids
 
     def text(self, tokens: Sequence[int]) -> str:
         written: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)

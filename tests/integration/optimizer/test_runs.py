@@ -10,11 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.llm.port import Usage
 from services.optimizer import runs as runs_module
+from services.optimizer.expectation import FEWEST
 from services.optimizer.ledger import Claimed
 from services.optimizer.models import PartState, RoundState, Run, RunState
 from services.optimizer.plan import Plan
 from services.optimizer.progress import PathProgress, Tokens
-from services.optimizer.rules import Budget, Cost
+from services.optimizer.rules import Budget, Cost, Expected, Quality
 from tests.integration.optimizer.ledgers import Shop
 
 USERS = ("ada", "bob", "eve")
@@ -39,6 +40,27 @@ async def test_a_run_makes_one_waiting_round_for_each_user(shop: Shop) -> None:
     run = books.runs["run"]
     assert Plan.of_row(run.settings) == plan
     assert (run.budget_calls, run.budget_tokens) == (9, 90)
+
+
+async def test_a_run_expects_what_the_rounds_before_it_have_found(shop: Shop) -> None:
+    one_text = {"written": True, "kind": "single", "effect_d": 0.5, "log_score": -2.0}
+    told = {"zero_shot": {"effect_d": 0.2, "log_score": -3.0}, "paths": [one_text] * FEWEST}
+    await shop.ledger.start("first", ["ada"], 1, Plan(), NO_LIMIT)
+    await shop.finish(await claim_one(shop), told)
+    await shop.ledger.start("second", ["ada"], 1, Plan(), NO_LIMIT)
+    claimed = await claim_one(shop)
+    assert claimed.plan.expected is not None
+    assert claimed.plan.expected.single.log_score == pytest.approx(1.0)
+    assert claimed.plan.expected.single.effect_d == pytest.approx(0.3)
+    # Whatever is found meanwhile: all rounds of a run expect the same, and asking again is safe.
+    await shop.finish(claimed, {**told, "paths": [{**one_text, "log_score": -9.0}] * FEWEST})
+    await shop.ledger.start("second", ["ada"], 1, Plan(), NO_LIMIT)
+    run = (await shop.read()).runs["second"]
+    assert Plan.of_row(run.settings).expected == claimed.plan.expected
+    # Those who know better say so.
+    known = Plan(expected=Expected(single=Quality(0.0, 0.1), pair=Quality(0.0, 0.2)))
+    await shop.ledger.start("given", ["ada"], 1, known, NO_LIMIT)
+    assert Plan.of_row((await shop.read()).runs["given"].settings) == known
 
 
 async def test_a_run_without_an_id_gets_one(shop: Shop) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from services.demonstrations.models import StoredDemonstration, StoredVariant
 from services.demonstrations.similarity import alike
 from services.optimizer.decision import Decision, Found, decide
 from services.optimizer.learning_repository import KnownVariant
 from services.optimizer.plan import Plan
-from services.optimizer.rules import BestBy, Judged, PathState, Step
+from services.optimizer.rules import BestBy, Expected, Judged, PathState, Quality, Step
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = Plan(paths=2, held_out=1, draws=4)
@@ -59,6 +61,8 @@ def decided(
         "newest",
         paths or {},
         last_texts or {},
+        plan.expected or Expected(),
+        plan.prior_events,
     )
     similar = {path: alike(*texts) for path, texts in found.repetitions().items()}
     return decide(plan, found, {}, similar)
@@ -112,14 +116,35 @@ def test_the_best_is_by_log_score_unless_the_run_wants_effect_d() -> None:
     assert served(decided(new, {"sure": sure, "high": high}, plan=by_effect_d)) == "high"
 
 
-def test_a_pair_takes_the_place_of_a_single_text_if_it_beats_zero_shot() -> None:
+PAIRS_ARE_BETTER = PLAN.model_copy(
+    update={"expected": Expected(single=Quality(0.1, 0.5), pair=Quality(0.3, 1.5))}
+)
+
+
+def test_what_is_known_of_all_pairs_weighs_more_than_one_event_of_one_user() -> None:
     single = variant("single", 0, incumbent=True)
-    pair = variant("pair", 0, pair=True)
-    decision = decided({0: pair}, {"single": BEST, "pair": BETTER}, incumbents={0: single})
+    new = {0: variant("pair", 0, pair=True)}
+    scores = {"single": BEST, "pair": BETTER}
+    unknown = decided(new, scores, incumbents={0: single})
+    assert served(unknown) == "single"
+    decision = decided(new, scores, incumbents={0: single}, plan=PAIRS_ARE_BETTER)
     assert served(decision) == "pair"
     assert decision.paths[0].steps[-1].improvement < 0, "the path has not improved by it"
-    worse = decided({0: pair}, {"single": BEST, "pair": WORSE}, incumbents={0: single})
-    assert served(worse) == "single"
+    alone = PAIRS_ARE_BETTER.model_copy(update={"prior_events": 0.0})
+    assert served(decided(new, scores, incumbents={0: single}, plan=alone)) == "single"
+
+
+def test_however_much_is_expected_a_text_that_does_great_harm_is_not_served() -> None:
+    harmful = judged(50, *[-12.0 - draw / 10 for draw in range(4)])
+    new = {0: variant("a", 0)}
+    assert served(decided(new, {"a": WORSE}, plan=PAIRS_ARE_BETTER)) == "a"
+    assert served(decided(new, {"a": harmful}, plan=PAIRS_ARE_BETTER)) is None
+
+
+def test_what_is_served_is_told_as_it_was_found_not_as_it_is_believed() -> None:
+    decision = decided({0: variant("a", 0)}, {"a": WORSE}, plan=PAIRS_ARE_BETTER)
+    assert decision.outcome["active"]["log_score"] == pytest.approx(-4.05)
+    assert decision.outcome["paths"][0]["gain"] == pytest.approx(-1.05)
 
 
 def test_a_pair_must_be_better_than_a_pair_and_a_single_text_better_than_either() -> None:

@@ -1,5 +1,5 @@
 """Round after round of a user, with whatever judgments: what is served was accepted, and is not
-behind zero-shot where it was judged last."""
+believed to be behind zero-shot."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from services.demonstrations.models import StoredDemonstration, StoredVariant
-from services.optimizer.decision import Found, decide
+from services.optimizer.decision import Found, decide, is_ahead
 from services.optimizer.learning_repository import KnownVariant
 from services.optimizer.plan import Plan
-from services.optimizer.rules import Judged, PathState
+from services.optimizer.rules import Expected, Judged, PathState, Quality
 from services.optimizer.under_way import ZERO_SHOT_PATH
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-PLAN = Plan(paths=2, held_out=1, draws=3)
+PLAN = Plan(
+    paths=2,
+    held_out=1,
+    draws=3,
+    prior_events=2,
+    expected=Expected(single=Quality(0.0, 0.2), pair=Quality(0.05, 0.4)),
+)
 PATHS = range(PLAN.paths)
 
 draw = st.tuples(st.integers(1, 6), st.sampled_from([-4.0, -3.0, -2.5, -1.0]))
@@ -84,6 +90,8 @@ class RoundsMachine(RuleBasedStateMachine):
             "newest",
             self.paths,
             {},
+            PLAN.expected or Expected(),
+            PLAN.prior_events,
         )
         self.known |= {one.variant_id: one for one in new.values()}
         decision = decide(PLAN, found, {}, {})
@@ -93,7 +101,7 @@ class RoundsMachine(RuleBasedStateMachine):
             row.effective = judgment.effective
             row.effect_d, row.log_score = judgment.quality.effect_d, judgment.quality.log_score
         self.paths, self.active = dict(decision.paths), decision.active_id
-        assert self.active is None or found.beats_zero_shot(self.known[self.active])
+        assert self.active is None or is_ahead(found.gained(self.known[self.active]))
 
     def _written(self, path: int) -> KnownVariant:
         name = f"{path}.{self.rounds}"

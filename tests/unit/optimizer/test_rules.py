@@ -13,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.optimizer.rules import (
+    NOTHING,
     BestBy,
     Budget,
     Collapse,
@@ -25,6 +26,7 @@ from services.optimizer.rules import (
     Standing,
     Step,
     accepts,
+    believed,
     chance,
     companion,
     gain,
@@ -213,7 +215,51 @@ def test_what_is_accepted_is_better_and_costs_no_effect_d(found: Gain, z: float)
 @given(judgments(), levels)
 def test_nothing_is_accepted_over_itself(judged: list[Judged], z: float) -> None:
     assert not accepts(gain(judged, judged), z)
-    assert not promising(judged, judged)
+    assert not promising(gain(judged, judged))
+
+
+weights = st.floats(0, 100)
+expectations = st.builds(Quality, st.floats(-1, 1), st.floats(-5, 5))
+
+
+@given(gains, levels, weights)
+def test_where_nothing_is_expected_beliefs_decide_as_what_was_found(
+    found: Gain, z: float, weight: float
+) -> None:
+    assume(abs(found.log_score - z * found.noise) > 1e-9 and abs(found.log_score) > 1e-9)
+    assume(found.effect_d == 0 or abs(found.effect_d) > 1e-9)
+    assert accepts(believed(found, NOTHING, weight), z) == accepts(found, z)
+
+
+@given(gains, expectations, weights)
+def test_a_belief_lies_between_what_was_found_and_what_was_expected(
+    found: Gain, expected: Quality, weight: float
+) -> None:
+    belief = believed(found, expected, weight)
+    for name in ("log_score", "effect_d"):
+        low, high = sorted((getattr(found, name), getattr(expected, name)))
+        assert low - 1e-9 <= getattr(belief, name) <= high + 1e-9
+    assert belief.noise <= found.noise
+
+
+@given(gains, expectations, weights, weights)
+def test_the_more_an_expectation_weighs_the_nearer_it_is(
+    found: Gain, expected: Quality, one: float, other: float
+) -> None:
+    light, heavy = sorted((one, other))
+
+    def distance(weight: float) -> float:
+        return abs(believed(found, expected, weight).log_score - expected.log_score)
+
+    assert distance(heavy) <= distance(light) + 1e-9
+
+
+@given(pairs())
+def test_a_gain_tells_on_how_many_events_it_was_found(
+    both: tuple[list[Judged], list[Judged]],
+) -> None:
+    new, old = both
+    assert gain(new, old).events == len({one.event_id for one in new})
 
 
 @given(pairs(), levels)
@@ -428,7 +474,7 @@ def test_there_is_one_best_of_paths_in_whatever_order_they_come(
         return
 
     def worth(one: Standing) -> tuple[float, float, int, int]:
-        found = (one.quality.effect_d, one.quality.log_score)
+        found = (one.gained.effect_d, one.gained.log_score)
         return (*(found if by is BestBy.EFFECT_D else found[::-1]), -one.tokens, -one.path)
 
     assert all(worth(best) >= worth(one) for one in known)

@@ -11,6 +11,7 @@ from services.llm.chat import Chat, Message
 from services.llm.errors import ModelRefused, ModelUnavailable
 from services.llm.onnx.files import ModelFiles
 from services.llm.onnx.tokenizer import ChatTokenizer
+from services.settings import SHIPPED_MODEL
 from tests.integration.llm.onnx.random_llama import write_random_llama
 
 CHAT = Chat((Message("system", "Rank."), Message("user", "Tea or coffee?")), "Next:")
@@ -41,6 +42,17 @@ def test_text_comes_back_as_it_was(folder: Path) -> None:
     text = " émigré [12] 茶\n"
     assert tokenizer.text(tokenizer.tokens(text)) == text
     assert len(tokenizer.tokens("[12]")) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "one line", "Rank.\n\n[1] Tea\n[2] émigré 茶\r\n  - indented\n\n\nNext:"],
+)
+def test_tokens_are_counted_by_line_and_never_too_few(folder: Path, text: str) -> None:
+    for tokenizer in (ChatTokenizer(ModelFiles.read(one)) for one in (folder, SHIPPED_MODEL)):
+        once = tokenizer.count(text)
+        assert len(tokenizer.tokens(text)) <= once <= len(tokenizer.tokens(text)) + text.count("\n")
+        assert tokenizer.count(text) == once
 
 
 def test_a_template_in_a_file_of_its_own_goes_first(folder: Path) -> None:

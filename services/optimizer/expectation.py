@@ -1,0 +1,64 @@
+"""What a demonstration is expected to gain, before it is judged: what those of the newest rounds,
+of whichever users, have gained over zero-shot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.optimizer.models import Round, RoundState, Run
+from services.optimizer.rules import Expected, Kind, Quality
+
+NEWEST_RUNS = 20
+NEWEST_ROUNDS = 1_000
+FEWEST = 20  # of a kind: the mean of fewer says too little of others
+
+
+async def expected_now(session: AsyncSession) -> Expected | None:
+    runs = select(Run.run_id).order_by(Run.made_at.desc()).limit(NEWEST_RUNS)
+    outcomes = await session.scalars(
+        select(Round.outcome)
+        .where(Round.run_id.in_(runs), Round.state == RoundState.DONE)
+        .order_by(Round.finished_at.desc(), Round.round_id)
+        .limit(NEWEST_ROUNDS)
+    )
+    return expected_of(one for one in outcomes if one and _tells(one))
+
+
+def expected_of(outcomes: Iterable[Mapping[str, Any]]) -> Expected | None:
+    """Of what rounds told (`services.optimizer.decision`). A text that was dropped after the first
+    draw counts with that: without these, the mean would be of those that were lucky. Of a kind that
+    too few are known of, as much is expected as of another. None: too few of any."""
+    gains: dict[Kind, list[Quality]] = {kind: [] for kind in Kind}
+    for outcome in outcomes:
+        bare = _quality(outcome["zero_shot"])
+        for path in outcome["paths"]:
+            if path["written"]:
+                gains[Kind(path["kind"])].append(_quality(path) - bare)
+    means = {kind: _mean(found) for kind, found in gains.items() if len(found) >= FEWEST}
+    if not means:
+        return None
+    another = means.get(Kind.SINGLE) or next(iter(means.values()))
+    return Expected(**{kind.value: means.get(kind, another) for kind in Kind})
+
+
+def _tells(outcome: Mapping[str, Any]) -> bool:
+    """Rounds that an earlier version made have not told of kinds."""
+    return "zero_shot" in outcome and all(
+        "kind" in path for path in outcome["paths"] if path["written"]
+    )
+
+
+def _quality(told: Mapping[str, Any]) -> Quality:
+    return Quality(told["effect_d"], told["log_score"])
+
+
+def _mean(gains: list[Quality]) -> Quality:
+    return Quality(
+        math.fsum(one.effect_d for one in gains) / len(gains),
+        math.fsum(one.log_score for one in gains) / len(gains),
+    )
