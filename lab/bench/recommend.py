@@ -56,7 +56,7 @@ class Plan:
             self,
             requests=min(self.requests, 12),
             rounds=1,
-            shop_users=40,
+            shop_users=min(self.shop_users, 150),
             fallbacks=200,
             kept_users=min(self.kept_users, 20_000),
             lookups=min(self.lookups, 2_000),
