@@ -182,7 +182,7 @@ def optimize(
     vllm: Annotated[
         Path, typer.Option(help="Python environment with vLLM; `make test-vllm` makes one.")
     ] = DEFAULT_VLLM,
-    users: Annotated[int, typer.Option(min=1, max=60, help="For each worker.")] = 10,
+    users: Annotated[int, typer.Option(min=1, max=60, help="For each worker.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Of each of them.")] = 2,
     quick: Annotated[
         bool, typer.Option("--quick", help="A first look: shorter rounds, and fewer.")
