@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 TOKENS_AT_A_TURN = 16
 # A thread that has computed needs the interpreter again, for an instant, some ten times a prompt.
-# Each time it would wait up to 5 ms, Python's own value, where the event loop is busy: measured on
-# two cores beside eight clients, that took a fifth of the throughput.
+# Each time it would wait up to 5 ms, Python's own value, where the event loop is busy: beside eight
+# clients that takes a fifth of `overhead.throughput8` of `lrgd bench recommend`.
 SWITCH_SECONDS = 0.0002
 LOAD_SECONDS = 60.0
 
