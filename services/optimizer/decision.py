@@ -61,7 +61,7 @@ class Found:
         """Of a path so far: its incumbent, unless newer events have put that one behind
         zero-shot."""
         incumbent = self.incumbents.get(path)
-        if incumbent is None or not is_ahead(self.gained(incumbent)):
+        if incumbent is None or not accepts(self.gained(incumbent), z=0):
             return self.zero_shot
         return incumbent
 
@@ -76,7 +76,7 @@ class Found:
                 one.row.tokens,
             )
             for path, one in incumbents.items()
-            if is_ahead(gains[path])
+            if accepts(gains[path], z=0)
         ]
 
     def gained(self, variant: KnownVariant) -> Gain:
@@ -111,11 +111,6 @@ class Found:
     def is_whole(self, variant: KnownVariant) -> bool:
         """Judged on every draw, not dropped after the first."""
         return len(self.judged[variant.variant_id]) == len(self.judged[self.zero_shot.variant_id])
-
-
-def is_ahead(gained: Gain) -> bool:
-    """At no cost in Effect_D."""
-    return gained.log_score > 0 and gained.effect_d >= 0
 
 
 @dataclass(frozen=True)

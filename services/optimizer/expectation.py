@@ -3,7 +3,6 @@ of whichever users, have gained over zero-shot."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.optimizer.models import Round, RoundState, Run
-from services.optimizer.rules import Expected, Kind, Quality
+from services.optimizer.rules import Expected, Kind, Quality, quality
 
 NEWEST_RUNS = 20
 NEWEST_ROUNDS = 1_000
@@ -39,7 +38,7 @@ def expected_of(outcomes: Iterable[Mapping[str, Any]]) -> Expected | None:
         for path in outcome["paths"]:
             if path["written"]:
                 gains[Kind(path["kind"])].append(_quality(path) - bare)
-    means = {kind: _mean(found) for kind, found in gains.items() if len(found) >= FEWEST}
+    means = {kind: quality(found) for kind, found in gains.items() if len(found) >= FEWEST}
     if not means:
         return None
     another = means.get(Kind.SINGLE) or next(iter(means.values()))
@@ -55,10 +54,3 @@ def _tells(outcome: Mapping[str, Any]) -> bool:
 
 def _quality(told: Mapping[str, Any]) -> Quality:
     return Quality(told["effect_d"], told["log_score"])
-
-
-def _mean(gains: list[Quality]) -> Quality:
-    return Quality(
-        math.fsum(one.effect_d for one in gains) / len(gains),
-        math.fsum(one.log_score for one in gains) / len(gains),
-    )

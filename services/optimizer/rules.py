@@ -49,7 +49,8 @@ def held_out_count(positives: int, most: int = 3) -> int:
     return max(1, min(most, positives // 3))
 
 
-def quality(judged: Sequence[Judged]) -> Quality:
+def quality(judged: Sequence[Judged] | Sequence[Quality]) -> Quality:
+    """The mean."""
     if not judged:
         raise ValueError("nothing was judged")
     return Quality(

@@ -114,8 +114,7 @@ class RoundRunner:
             await self._write(going)
         with self._step("judge_new"):
             await self._judge(going, [(one, (0,)) for one in going.new.values()])
-            left = [one for path, one in going.new.items() if self._is_promising(going, path)]
-            await self._judge(going, [(one, every) for one in left])
+            await self._judge(going, [(one, every) for one in _promising(going)])
         with self._step("decide"):
             return await self._decide(going)
 
@@ -129,11 +128,6 @@ class RoundRunner:
             if self._metrics is not None:
                 seconds = time.perf_counter() - began
                 self._metrics.round_step_seconds.observe(StepLabels(step), seconds)
-
-    def _is_promising(self, going: UnderWay, path: int) -> bool:
-        if not going.claimed.plan.screened:
-            return True
-        return promising(going.found.on_first_draw().believed_gain(path))
 
     # --- 1 and 3: judging ------------------------------------------------------------------------
 
@@ -321,6 +315,14 @@ class RoundRunner:
 
     def _terms(self) -> Terms:
         return Terms.within(STEP_SECONDS, Priority.ROUND)
+
+
+def _promising(going: UnderWay) -> list[KnownVariant]:
+    """The new variants that get the other draws of candidates."""
+    if not going.claimed.plan.screened:
+        return list(going.new.values())
+    found = going.found.on_first_draw()
+    return [one for path, one in going.new.items() if promising(found.believed_gain(path))]
 
 
 class _RolledBack(Exception):

@@ -27,7 +27,7 @@ IDS_KEPT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """`others` are numbers of ids, `weights` over the root of the users as a score counts them."""
+    """`others` are numbers of ids, `root` that of how many users took the item."""
 
     others: npt.NDArray[np.int32]
     weights: npt.NDArray[np.float64]

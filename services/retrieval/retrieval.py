@@ -181,6 +181,5 @@ def _in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 def _prior(item_id: str, users: int, scores: Mapping[str, float], crowd: Crowd) -> float:
     # The popular list may know of users whom the index has not counted yet.
-    listed = crowd.popular.get(item_id, 0)
-    known = listed if listed > users else users
+    known = max(users, crowd.popular.get(item_id, 0))
     return prior(scores.get(item_id, 0.0), known, crowd.takings)

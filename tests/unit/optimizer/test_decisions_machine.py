@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from services.demonstrations.models import StoredDemonstration, StoredVariant
-from services.optimizer.decision import Found, decide, is_ahead
+from services.optimizer.decision import Found, decide
 from services.optimizer.learning_repository import KnownVariant
 from services.optimizer.plan import Plan
-from services.optimizer.rules import Expected, Judged, PathState, Quality
+from services.optimizer.rules import Expected, Judged, PathState, Quality, accepts
 from services.optimizer.under_way import ZERO_SHOT_PATH
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -101,7 +101,7 @@ class RoundsMachine(RuleBasedStateMachine):
             row.effective = judgment.effective
             row.effect_d, row.log_score = judgment.quality.effect_d, judgment.quality.log_score
         self.paths, self.active = dict(decision.paths), decision.active_id
-        assert self.active is None or is_ahead(found.gained(self.known[self.active]))
+        assert self.active is None or accepts(found.gained(self.known[self.active]), z=0)
 
     def _written(self, path: int) -> KnownVariant:
         name = f"{path}.{self.rounds}"
