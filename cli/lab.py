@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from cli import data, evaluate, loop, mini, recall, shop, similarity, tables, templates, theory
+from cli import (
+    data,
+    evaluate,
+    loop,
+    mini,
+    recall,
+    shop,
+    similarity,
+    studies,
+    tables,
+    templates,
+    theory,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Experiments, and what they are made on.")
 app.add_typer(shop.app, name="shop")
@@ -18,4 +30,5 @@ app.command()(tables.table2)
 app.command()(tables.table5)
 app.command()(tables.report)
 app.command()(recall.retrieval)
+studies.install(app)
 theory.install(app)

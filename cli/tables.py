@@ -195,11 +195,11 @@ def report(
 
     Runs nothing: a table that is not there has not been run, and is left out.
     """
-    from lab.tables.report import rendered  # noqa: PLC0415
+    from lab.tables.report import write_report  # noqa: PLC0415
     from lab.tables.runs import read_runs  # noqa: PLC0415
 
-    to.write_text(rendered(read_runs(out)), encoding="utf-8")
-    Console(stderr=True).print(f"[green]✓[/] {to}")
+    for file in write_report(to, read_runs(out)):
+        Console(stderr=True).print(f"[green]✓[/] {file}")
 
 
 def _show_rechecked(found: list[Rechecked], figures: Figures, *, as_json: bool) -> None:

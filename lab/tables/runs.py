@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Run:
-    """`notes` say what limits the figures: they open the report."""
+    """`notes` say what limits the figures: they open the report. `plots`: SVG documents by name."""
 
     name: str
     command: str
     markdown: str
     figures: Mapping[str, float]
     notes: Sequence[str] = ()
+    plots: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_run(out: Path, run: Run) -> None:
