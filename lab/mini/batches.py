@@ -14,7 +14,7 @@ from lab.mini.corpus import Example
 
 # Of so many examples drawn, those of similar length share a batch.
 POOL = 96
-_ROUNDED_TO = 16
+_ROUNDED_TO = 8
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,27 @@ def batches(
             yield collate(groups[place], pad)
 
 
-def collate(examples: Sequence[Example], pad: int) -> Batch:
+def steps(
+    examples: Iterator[Example], size: int, most: int, rng: np.random.Generator, pad: int
+) -> Iterator[Sequence[Batch]]:
+    """Of `size` examples each, of whatever lengths: in batches of about as many padded tokens as
+    `most`, which are one step together."""
+    while True:
+        pool = sorted((next(examples) for _ in range(size)), key=lambda one: len(one.ids))
+        groups: list[list[Example]] = [[]]
+        for example in reversed(pool):
+            group = groups[-1]
+            if group and (len(group) + 1) * len(group[0].ids) > most:
+                groups.append(group := [])
+            group.append(example)
+        yield [
+            collate(groups[place], pad, share=1 / size) for place in rng.permutation(len(groups))
+        ]
+
+
+def collate(examples: Sequence[Example], pad: int, share: float | None = None) -> Batch:
+    """`share`: what an example weighs; without it, all together weigh 1."""
+    share = 1 / len(examples) if share is None else share
     longest = max(len(example.ids) for example in examples)
     length = -(-longest // _ROUNDED_TO) * _ROUNDED_TO
     ids = np.full((len(examples), length), pad, dtype=np.int64)
@@ -66,7 +86,6 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
     flat = torch.from_numpy(ids).flatten()
     odds = [(s, e, one) for s, e in paired for one in e.odds]
     sizes = torch.tensor([len(one.tokens) for _, _, one in odds], dtype=torch.int64)
-    share = 1 / len(examples)
     return Batch(
         ids=flat.view(len(examples), length),
         next_places=next_places,

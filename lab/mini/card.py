@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.mini.families import Family
 from services.errors import ConfigurationError
 from services.llm.card import CARD, ModelCard, Quality, Training, read_card
 
@@ -55,18 +56,20 @@ COURSES: Mapping[str, About] = {
 def make_card(state: Mapping[str, Any], parameters: int) -> ModelCard:
     """Of a training's checkpoint. Nobody has measured the model yet."""
     run, about = state["run"], COURSES[state.get("course", "shop")]
+    family = Family(state["shape"].get("family", Family.LLAMA))
+    given = about.given if family is Family.LLAMA else f"{about.given} --family {family}"
     return ModelCard(
         name=about.name,
         purpose=about.purpose,
         not_for=about.not_for,
-        architecture="LlamaForCausalLM",
+        architecture=family.architecture,
         parameters=parameters,
         context_tokens=state["shape"]["longest"],
         prompts=state["prompts"],
         training=Training(
             command=f"lrgd lab mini train --out build/mini --millions {run['tokens'] / 1e6:g} "
             f"--seed {run['seed']} --threads {run['threads']} --width {run['width']} "
-            f"--layers {run['layers']}{about.given}",
+            f"--layers {run['layers']}{given}",
             seed=run["seed"],
             tokens=state["progress"]["tokens"],
             data=about.data,

@@ -1,4 +1,5 @@
-"""A lean Llama. Its weights are those of Hugging Face's LlamaForCausalLM, name by name."""
+"""A lean Llama. Its weights are those of Hugging Face's LlamaForCausalLM, name by name; of another
+family `lab.mini.hugging_face` names and joins them."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from lab.mini.families import Family
 
 NORM_EPSILON = 1e-6
 
@@ -20,6 +23,11 @@ class Shape:
     inner: int = 512
     longest: int = 2_048
     rope_theta: float = 1e6
+    family: Family = Family.LLAMA
+
+    def __post_init__(self) -> None:
+        """A checkpoint has the family by its name alone."""
+        object.__setattr__(self, "family", Family(self.family))
 
     @property
     def head_width(self) -> int:
@@ -38,21 +46,24 @@ class Norm(nn.Module):  # type: ignore[misc]
 class Linear(nn.Module):  # type: ignore[misc]
     """Computes in the type of its input; the weights stay in float32."""
 
-    def __init__(self, wide_in: int, wide_out: int) -> None:
+    def __init__(self, wide_in: int, wide_out: int, *, biased: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(wide_out, wide_in))
+        self.bias = nn.Parameter(torch.zeros(wide_out)) if biased else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight.to(x.dtype))
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return functional.linear(x, self.weight.to(x.dtype), bias)
 
 
 class Attention(nn.Module):  # type: ignore[misc]
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (
-            Linear(shape.width, shape.width) for _ in range(4)
+        self.q_proj, self.k_proj, self.v_proj = (
+            Linear(shape.width, shape.width, biased=shape.family.biased) for _ in range(3)
         )
+        self.o_proj = Linear(shape.width, shape.width)
 
     def forward(
         self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, past: Tensor | None
@@ -87,8 +98,9 @@ class Mlp(nn.Module):  # type: ignore[misc]
 
 
 class Layer(nn.Module):  # type: ignore[misc]
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
         self.input_layernorm = Norm(shape.width)
         self.self_attn = Attention(shape)
         self.post_attention_layernorm = Norm(shape.width)
@@ -103,8 +115,12 @@ class Layer(nn.Module):  # type: ignore[misc]
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         mixed, kept = self.self_attn(self.input_layernorm(x).to(dtype), turn, mask, past)
-        x = x + mixed.float()
-        return x + self.mlp(self.post_attention_layernorm(x).to(dtype)).float(), kept
+        x = x + self._thinned(mixed.float())
+        said = self.mlp(self.post_attention_layernorm(x).to(dtype)).float()
+        return x + self._thinned(said), kept
+
+    def _thinned(self, x: Tensor) -> Tensor:
+        return functional.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
 class Mini(nn.Module):  # type: ignore[misc]
@@ -114,12 +130,15 @@ class Mini(nn.Module):  # type: ignore[misc]
     sines: Tensor
     causal: Tensor
 
-    def __init__(self, shape: Shape, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, shape: Shape, dtype: torch.dtype = torch.float32, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.shape = shape
         self.dtype = dtype  # of the matrix products; everything else is in float32
+        self.dropout = dropout
         self.embed_tokens = nn.Parameter(torch.empty(shape.vocabulary, shape.width))
-        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.layers = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))
         self.norm = Norm(shape.width)
         speeds = shape.rope_theta ** (-torch.arange(0, shape.head_width, 2) / shape.head_width)
         angles = torch.outer(torch.arange(shape.longest).float(), speeds).repeat(1, 2)
@@ -152,6 +171,8 @@ class Mini(nn.Module):  # type: ignore[misc]
         self, ids: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, past: Tensor | None
     ) -> tuple[Tensor, list[Tensor]]:
         x = self.embed_tokens[ids]
+        if self.dropout:
+            x = functional.dropout(x, self.dropout, self.training)
         kept = []
         for number, layer in enumerate(self.layers):
             x, new = layer(x, turn, mask, None if past is None else past[number], self.dtype)

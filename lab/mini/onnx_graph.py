@@ -1,4 +1,5 @@
-"""The ONNX graph of a small Llama, written without torch beside its Hugging Face files.
+"""The ONNX graph of a small Llama, or of a Qwen2, Phi3 or Mistral, which compute nearly the same;
+written without torch beside its Hugging Face files.
 
 The graph holds no weights: its initializers point into `model.safetensors`, by offset, in whatever
 type they are stored there (float16 or float32). ONNX Runtime casts them to float32 once, when the
@@ -23,6 +24,8 @@ same to the bit however a prompt was cut into runs.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +35,15 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
+from lab.mini.families import Family
+
 GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
 OPSET = 23  # the first with RMSNormalization
 IR_VERSION = 11
 _TYPES = {"F16": TensorProto.FLOAT16, "F32": TensorProto.FLOAT, "BF16": TensorProto.BFLOAT16}
 _EMBEDDING = "model.embed_tokens.weight"
+_OTHERS = ", ".join(family for family in Family if family is not Family.LLAMA)
 
 
 class UnfitModel(ValueError):
@@ -54,6 +60,7 @@ def write_graph(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Shape:
+    family: Family
     width: int
     layers: int
     heads: int
@@ -67,17 +74,20 @@ class Shape:
     def of(cls, config: dict[str, Any]) -> Shape:
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         fit = {
-            "a Llama": config.get("model_type") == "llama",
+            f"a Llama's layers, or those of {_OTHERS}": config.get("model_type") in set(Family),
             "tied embeddings": bool(config.get("tie_word_embeddings")),
             "SiLU": config.get("hidden_act", "silu") == "silu",
             "no biases": not (config.get("attention_bias") or config.get("mlp_bias")),
-            "plain rotary positions": rope.get("rope_type", "default") == "default",
+            "plain rotary positions": rope.get("rope_type", "default") == "default"
+            and _turned_share(config, rope) == 1,
+            "no window": _window(config) is None,
         }
         lacking = [name for name, is_so in fit.items() if not is_so]
         if lacking:
             raise UnfitModel(f"the graph is for models with {', '.join(lacking)}")
         heads = config["num_attention_heads"]
         return cls(
+            family=Family(config["model_type"]),
             width=config["hidden_size"],
             layers=config["num_hidden_layers"],
             heads=heads,
@@ -87,6 +97,24 @@ class Shape:
             epsilon=config["rms_norm_eps"],
             rope_theta=rope.get("rope_theta") or config.get("rope_theta") or 10_000.0,
         )
+
+
+def _turned_share(config: dict[str, Any], rope: dict[str, Any]) -> float:
+    """The share of a head that is turned by its position."""
+    share: float = rope.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0
+    return share
+
+
+def _window(config: dict[str, Any]) -> int | None:
+    """Tokens that a query reads back, where those are not all."""
+    if config.get("model_type") == Family.QWEN2 and not config.get("use_sliding_window"):
+        return None
+    # What the library takes where the file says nothing.
+    assumed = 4_096 if config.get("model_type") == Family.MISTRAL else None
+    window: int | None = config.get("sliding_window", assumed)
+    if window is None or window >= config.get("max_position_embeddings", math.inf):
+        return None
+    return window
 
 
 class _Graph:
@@ -122,7 +150,7 @@ class _Graph:
 
         graph = helper.make_graph(
             self.nodes,
-            "llama",
+            shape.family.value,
             [
                 value("tokens", TensorProto.INT64, ["n"]),
                 value("positions", TensorProto.INT64, ["n"]),
@@ -143,7 +171,9 @@ class _Graph:
     def attention(self, x: str, layer: int, at: str) -> str:
         shape = self.shape
         heads, kv_heads, width = shape.heads, shape.kv_heads, shape.head_width
-        joined = self.linear(x, f"{at}.q_proj", f"{at}.k_proj", f"{at}.v_proj")
+        parts = ("qkv",) if shape.family.fused else ("q", "k", "v")
+        names = [f"{at}.{part}_proj" for part in parts]
+        joined = self.linear(x, *names, biased=shape.family.biased)
         sizes = self.constant(np.array([heads * width, kv_heads * width, kv_heads * width]))
         q, k, v = self.split(joined, 3, sizes, axis=1)
         q = self.op("Mul", self.rotated(q, heads), self.constant(np.float32(width**-0.5)))
@@ -165,7 +195,8 @@ class _Graph:
         return self.linear(seen, f"{at}.o_proj")
 
     def feed_forward(self, x: str, at: str) -> str:
-        joined = self.linear(x, f"{at}.gate_proj", f"{at}.up_proj")
+        parts = ("gate_up",) if self.shape.family.fused else ("gate", "up")
+        joined = self.linear(x, *(f"{at}.{part}_proj" for part in parts))
         gate, up = self.split(joined, 2, axis=1)
         gated = self.op("Mul", self.op("Mul", gate, self.op("Sigmoid", gate)), up)
         return self.linear(gated, f"{at}.down_proj")
@@ -195,11 +226,14 @@ class _Graph:
         weight = self.weight(f"{at}.weight")
         return self.op("RMSNormalization", x, weight, axis=-1, epsilon=self.shape.epsilon)
 
-    def linear(self, x: str, *names: str) -> str:
+    def linear(self, x: str, *names: str, biased: bool = False) -> str:
         """By one matrix, or by several at once: their outputs stand side by side."""
-        weights = [self.weight(f"{name}.weight") for name in names]
-        weight = weights[0] if len(weights) == 1 else self.op("Concat", *weights, axis=0)
-        return self.op("Gemm", x, weight, transB=1)
+        kinds = ("weight", "bias") if biased else ("weight",)
+        return self.op("Gemm", x, *(self.joined(kind, names) for kind in kinds), transB=1)
+
+    def joined(self, kind: str, names: Sequence[str]) -> str:
+        parts = [self.weight(f"{name}.{kind}") for name in names]
+        return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=0)
 
     def weight(self, name: str) -> str:
         """As float32. What is computed from weights alone is computed when the session is made."""

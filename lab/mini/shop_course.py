@@ -12,16 +12,17 @@ explains too little of the loss, and labels are too few among the words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from lab.mini.corpus import Corpus, Example, Mix
+from lab.mini.batches import Batch, batches
+from lab.mini.corpus import Corpus, Mix
 from lab.mini.model import Mini
 from lab.mini.moments import taught_moments, without_favorites
-from lab.mini.tokenizer import MiniTokenizer
+from lab.mini.tokenizer import END, MiniTokenizer
 from lab.mini.training import Progress
 from lab.mini.vocabulary import vocabulary_texts
 from lab.mini.watching import SIZES, Watch
@@ -44,12 +45,12 @@ class ShopCourse:
         self.corpus = Corpus(self.shop, self.tokenizer)
         self.watch = Watch(self.corpus, watched_users)
 
-    def examples(self, progress: Progress, rng: np.random.Generator) -> Iterator[Example]:
-        shop = self.shop if progress.stage == "growing" else without_favorites(self.shop)
-        return self.corpus.examples(taught_moments(shop, rng), _mix(progress), rng)
-
-    def step_tokens(self, progress: Progress) -> int:
-        return STEP_TOKENS_LATER if progress.stage == "growing" else STEP_TOKENS
+    def steps(self, progress: Progress, rng: np.random.Generator) -> Iterator[Sequence[Batch]]:
+        growing = progress.stage == "growing"
+        shop = self.shop if growing else without_favorites(self.shop)
+        examples = self.corpus.examples(taught_moments(shop, rng), _mix(progress), rng)
+        tokens = STEP_TOKENS_LATER if growing else STEP_TOKENS
+        return ([batch] for batch in batches(examples, tokens, rng, self.tokenizer.id(END)))
 
     def watched(
         self, model: Mini, progress: Progress, forward: Callable[[Tensor], Tensor]

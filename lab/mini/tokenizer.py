@@ -35,8 +35,10 @@ CHAT_TEMPLATE = (
 MOST_TOKENS = 2_048
 _KEPT_LINES = 400_000
 
-# Lists begin lines: `\n-` is one piece. Words and runs of signs take the space before them along.
-_PIECES = r"\n-?| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s"
+# What may share a token. Lists begin lines: `\n-` is one piece. Words and runs of signs take the
+# space before them along; or all of a line, so that a frequent title is a token or two.
+WORDS = r"\n-?| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s"
+WHOLE_LINES = r"\n-?|\"|;|[^\n\";]+"
 # Labels, alone and behind a space, must be whole however rare they are.
 _LABEL_WEIGHT = 100
 
@@ -50,19 +52,25 @@ class MiniTokenizer:
 
     @classmethod
     def kept(
-        cls, folder: Path, texts: Callable[[], Iterable[str]], most: int = MOST_TOKENS
+        cls,
+        folder: Path,
+        texts: Callable[[], Iterable[str]],
+        most: int = MOST_TOKENS,
+        pieces: str = WORDS,
     ) -> MiniTokenizer:
         """That of the folder; trained once, for a checkpoint means nothing under another one."""
         if not (folder / "tokenizer.json").exists():
-            cls.trained_on(texts(), most).save(folder)
+            cls.trained_on(texts(), most, pieces).save(folder)
         return cls.load(folder)
 
     @classmethod
-    def trained_on(cls, texts: Iterable[str], most: int = MOST_TOKENS) -> MiniTokenizer:
+    def trained_on(
+        cls, texts: Iterable[str], most: int = MOST_TOKENS, pieces: str = WORDS
+    ) -> MiniTokenizer:
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
-                pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+                pre_tokenizers.Split(Regex(pieces), "isolated"),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lab.mini.batches import Batch, batches
-from lab.mini.corpus import Example
+from lab.mini.batches import Batch
+from lab.mini.families import Family
 from lab.mini.model import Mini, Shape, prepare
-from lab.mini.tokenizer import END, MiniTokenizer
+from lab.mini.tokenizer import MiniTokenizer
 from services.demonstrations.versions import prompt_versions
+from services.errors import ConfigurationError
 
 WARM_STEPS = 50
 FADING = 0.2  # the last share of the tokens, in which the learning rate falls to nothing
@@ -38,9 +39,11 @@ class Run:
     tokens: int
     seed: int = 0
     threads: int = 1
+    family: Family = Family.LLAMA
     width: int = 192
     layers: int = 4
     learning_rate: float = 1.5e-3
+    dropout: float = 0.0
     watch_every: float = 5.0  # minutes
     save_every: float = 3.0
     compiled: bool = True  # pays after a minute
@@ -65,7 +68,7 @@ class Progress:
 
 class Course(Protocol):
     """What is taught. `advance`: to what comes next, if it is time; whether anything has changed.
-    `step_tokens`: of about so many a step learns."""
+    `steps`: the batches that the model learns from before its weights change."""
 
     @property
     def name(self) -> str: ...
@@ -73,11 +76,9 @@ class Course(Protocol):
     @property
     def tokenizer(self) -> MiniTokenizer: ...
 
-    def examples(self, progress: Progress, rng: np.random.Generator) -> Iterator[Example]: ...
+    def steps(self, progress: Progress, rng: np.random.Generator) -> Iterator[Sequence[Batch]]: ...
 
     def advance(self, progress: Progress) -> bool: ...
-
-    def step_tokens(self, progress: Progress) -> int: ...
 
     def watched(
         self, model: Mini, progress: Progress, forward: Callable[[Tensor], Tensor]
@@ -90,6 +91,14 @@ class OtherPrompts(Exception):
             f"the training in {out} was begun with the prompts {', '.join(prompts.values())}; "
             f"those of now are {', '.join(prompt_versions().values())}: "
             "begin another training, in a new folder"
+        )
+
+
+class OtherFamily(ConfigurationError):
+    def __init__(self, out: Path, begun: Family) -> None:
+        super().__init__(
+            f"the training in {out} was begun with --family {begun}: "
+            "go on with it, or begin another training, in a new folder"
         )
 
 
@@ -106,11 +115,15 @@ class Trainer:
             layers=run.layers,
             heads=run.width // 32,
             inner=run.width * 8 // 3 // 32 * 32,
+            family=run.family,
         )
-        self.model = Mini(shape, torch.bfloat16)
+        self.model = Mini(shape, torch.bfloat16, run.dropout)
         prepare(self.model)
         self.model.to(self.device)
         self.optimizers = _optimizers(self.model, run.learning_rate)
+        self._language = (
+            torch.compile(_language_loss, dynamic=True) if run.compiled else _language_loss
+        )
         self.rng = np.random.default_rng(np.random.SeedSequence(run.seed))
         self.progress = Progress()
         self.labels = torch.tensor(list(self.tokenizer.labels.values()), device=self.device)
@@ -130,21 +143,23 @@ class Trainer:
     def _train(self, tell: Callable[[Progress], None]) -> Progress:
         run, progress = self.run, self.progress
         compiled = torch.compile(self.model, dynamic=True) if run.compiled else self.model
-        feed = self._feed()
+        feed = self.course.steps(progress, self.rng)
         watched = saved = progress.seconds
         logged = progress.step
         while progress.tokens < run.tokens:
             began = time.monotonic()
             self._set_rate()
-            batch = next(feed).to(self.device)
-            self._learn(compiled(batch.ids), batch)
+            for batch in next(feed):
+                learned = batch.to(self.device)
+                self._learn(compiled(learned.ids), learned)
+                progress.tokens += batch.ids.numel()
+            self._turn()
             progress.step += 1
-            progress.tokens += batch.ids.numel()
             # A stopped process does not train, whatever the clock says.
             progress.seconds += min(time.monotonic() - began, _LONGEST_STEP)
             if self.course.advance(progress):
                 self._log({"event": progress.stage, "most": progress.most})
-                feed = self._feed()
+                feed = self.course.steps(progress, self.rng)
             if progress.step - logged >= 25:
                 logged = progress.step
                 self._log({"losses": {k: round(v, 4) for k, v in progress.recent.items()}})
@@ -166,8 +181,9 @@ class Trainer:
             "progress": asdict(self.progress),
             "rng": self.rng.bit_generator.state,
             "torch": torch.get_rng_state(),
-            "shape": asdict(self.model.shape),
-            "run": asdict(self.run) | {"out": str(self.run.out)},
+            # Plain: a checkpoint is read without running what is in it.
+            "shape": asdict(self.model.shape) | {"family": self.run.family.value},
+            "run": asdict(self.run) | {"out": str(self.run.out), "family": self.run.family.value},
             "prompts": prompt_versions(),
             "course": self.course.name,
         }
@@ -176,13 +192,16 @@ class Trainer:
         whole.replace(self.run.out / "checkpoint.pt")
 
     def resume(self) -> bool:
-        """Whether there was a checkpoint to go on from. Raises OtherPrompts."""
+        """Whether there was a checkpoint to go on from. Raises OtherPrompts, OtherFamily."""
         file = self.run.out / "checkpoint.pt"
         if not file.exists():
             return False
         state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
         if state["prompts"] != prompt_versions():
             raise OtherPrompts(self.run.out, state["prompts"])
+        begun = Shape(**state["shape"]).family
+        if begun is not self.run.family:  # some would read each other's weights without a word
+            raise OtherFamily(self.run.out, begun)
         self.model.load_state_dict(state["model"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
@@ -191,19 +210,12 @@ class Trainer:
         torch.set_rng_state(state["torch"].cpu())
         return True
 
-    def _feed(self) -> Iterator[Batch]:
-        tokens = self.course.step_tokens(self.progress)
-        examples = self.course.examples(self.progress, self.rng)
-        return batches(examples, tokens, self.rng, self.tokenizer.id(END))
-
     def _learn(self, states: Tensor, batch: Batch) -> None:
         flat = states.flatten(0, 1)
         table = self.model.embed_tokens
         loss = flat.new_zeros(())
         if len(batch.next_places):
-            lost = functional.cross_entropy(
-                flat[batch.next_places] @ table.T, batch.next_tokens, reduction="none"
-            )
+            lost = self._language(flat[batch.next_places], table, batch.next_tokens)
             loss = loss + (lost * batch.next_weights).sum()
             self.progress.note("next", float(lost.detach().mean()))
         if len(batch.grade_places):
@@ -214,6 +226,8 @@ class Trainer:
         if len(batch.odds_places):
             loss = loss + self._odds_loss(flat, batch)
         loss.backward()
+
+    def _turn(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -256,7 +270,9 @@ class Trainer:
                 group["lr"] = self.run.learning_rate * factor
 
     def _watch(self, forward: Callable[[Tensor], Tensor]) -> None:
+        self.model.eval()
         self._log({"watched": self.course.watched(self.model, self.progress, forward)})
+        self.model.train()
 
     def _log(self, entry: dict[str, Any]) -> None:
         progress = self.progress
@@ -269,6 +285,13 @@ class Trainer:
         }
         with (self.run.out / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(at | entry) + "\n")
+
+
+def _language_loss(states: Tensor, table: Tensor, tokens: Tensor) -> Tensor:
+    """The whole vocabulary at every place is half of all work: bfloat16, as in the layers."""
+    scores = (states.to(torch.bfloat16) @ table.T.to(torch.bfloat16)).float()
+    said = scores.gather(1, tokens[:, None])[:, 0]
+    return scores.logsumexp(-1) - said
 
 
 def _optimizers(model: Mini, rate: float) -> list[torch.optim.Optimizer]:

@@ -3,6 +3,7 @@ to write demonstrations. Labels are not taught: it ranks by likelihood."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,16 @@ from torch import Tensor
 
 from lab.evaluation.judging import judged
 from lab.metrics import ndcg
+from lab.mini.batches import Batch, steps
 from lab.mini.corpus import Example, laid_out
 from lab.mini.in_domain.describing import Chosen, describe
 from lab.mini.in_domain.shoppers import Shoppers
 from lab.mini.model import Mini
-from lab.mini.tokenizer import END, MiniTokenizer
+from lab.mini.tokenizer import END, WHOLE_LINES, MiniTokenizer
 from lab.mini.training import Progress
 from lab.mini.watching import likelihoods
-from services.demonstrations.generation import View, generator_prompt
-from services.demonstrations.snapshot import PastItem, Snapshot
+from services.demonstrations.generation import View, ViewKind, generator_prompt
+from services.demonstrations.snapshot import LEAST_HISTORY, PastItem, Snapshot
 from services.prompts import (
     Demonstrated,
     Limits,
@@ -32,34 +34,57 @@ from services.prompts import (
     compose,
 )
 
-VOCABULARY = 6_144
-STEP_TOKENS = 4_096
-# Of the examples: those that write a demonstration; of the others those in brief prompts, and those
-# with a demonstration of what lies before a shorter window.
-WRITING, BRIEF, DESCRIBED = 0.06, 0.7, 0.3
+VOCABULARY = 12_288
+STEP_EXAMPLES, STEP_TOKENS = 192, 1_536
+# Of the tokens, how many are of lives alone; of the examples after that, how many are still lives.
+# Of the others some write a demonstration, and the rest choose: most behind a demonstration, or two
+# where a prompt of paths has two.
+PROMPTS_AFTER, LIVED = 0.6, 0.5
+WRITING, DESCRIBED, PAIRED, NAMED = 0.12, 0.75, 0.35, 0.6
+LONGEST, WINDOW = 40, 10
+# Of a life's items so many are left out, in half of all lives: what follows still follows.
+LEFT_OUT = 0.2
+PER_WORD = 20
+NEIGHBORS = 8
+# Titles of frequent items become single tokens.
+FREQUENT = 0.75
 CUTOFF = 10
 
 
 class InDomainCourse:
+    """First what follows what, from whole lives in few words; later, for the last of `tokens`, in
+    the system's own prompts."""
+
     name = "in-domain"
 
-    def __init__(self, shoppers: Shoppers, out: Path, watched_users: int = 100) -> None:
+    def __init__(
+        self, shoppers: Shoppers, out: Path, tokens: int, watched_users: int = 100
+    ) -> None:
         self.shoppers = shoppers
-        self.tokenizer = MiniTokenizer.kept(out, lambda: _texts(shoppers), VOCABULARY)
+        self.tokenizer = MiniTokenizer.kept(out, lambda: _texts(shoppers), VOCABULARY, WHOLE_LINES)
+        self._lived_until = PROMPTS_AFTER * tokens
         self._watched_users = watched_users
 
-    def examples(self, progress: Progress, rng: np.random.Generator) -> Iterator[Example]:  # noqa: ARG002
+    def steps(self, progress: Progress, rng: np.random.Generator) -> Iterator[Sequence[Batch]]:
+        lived = 1.0 if progress.stage == "language" else LIVED
+        examples = self._examples(lived, rng)
+        return steps(examples, STEP_EXAMPLES, STEP_TOKENS, rng, self.tokenizer.id(END))
+
+    def advance(self, progress: Progress) -> bool:
+        if progress.stage == "prompts" or progress.tokens < self._lived_until:
+            return False
+        progress.stage = "prompts"
+        return True
+
+    def _examples(self, lived: float, rng: np.random.Generator) -> Iterator[Example]:
         """Everybody once, in a new order every time."""
         sequences = self.shoppers.sequences
         while True:
             for user in rng.permutation(len(sequences)).tolist():
-                yield self._example(sequences[user], rng)
-
-    def advance(self, progress: Progress) -> bool:  # noqa: ARG002 - one thing is taught throughout
-        return False
-
-    def step_tokens(self, progress: Progress) -> int:  # noqa: ARG002
-        return STEP_TOKENS
+                if rng.random() < lived:
+                    yield self._lived(sequences[user], rng)
+                else:
+                    yield self._prompted(user, sequences[user], rng)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def watched(
@@ -84,78 +109,127 @@ class InDomainCourse:
             gains.append(ndcg(judged(question, scores, target).rank, CUTOFF))
         return {"likelihood@50.zero_shot": round(float(np.mean(gains)), 4)}
 
-    def _example(self, items: Sequence[str], rng: np.random.Generator) -> Example:
-        # Mostly all that is known of them; what comes before is predicted on the way.
-        end = len(items) if rng.random() < 0.7 else int(rng.integers(2, len(items) + 1))
+    def _prompted(self, user: int, items: Sequence[str], rng: np.random.Generator) -> Example:
+        # Mostly all that is known of them.
+        end = len(items) if rng.random() < 0.5 else int(rng.integers(2, len(items) + 1))
         items = items[:end]
-        if len(items) > 4 and rng.random() < WRITING * 2:
-            return self._writing(items, rng)
-        return self._choosing(items, rng)
+        if len(items) > 2 and rng.random() < WRITING:
+            return self._writing(user, items, rng)
+        return self._choosing(user, items, rng)
 
-    def _choosing(self, items: Sequence[str], rng: np.random.Generator) -> Example:
+    def _lived(self, items: Sequence[str], rng: np.random.Generator) -> Example:
+        """As a prompt's history, each title predicted from those before; the last is the answer."""
+        if rng.random() < 0.5:
+            kept = rng.random(len(items)) > LEFT_OUT
+            items = [item for item, keep in zip(items, kept, strict=True) if keep] or items
+        begin = int(rng.integers(0, max(1, len(items) - LONGEST + 1)))
+        return self.life(items[begin : begin + LONGEST])
+
+    def life(self, items: Sequence[str]) -> Example:
+        return self._choice(items, None, LONGEST, brief=True)
+
+    def _choosing(self, user: int, items: Sequence[str], rng: np.random.Generator) -> Example:
+        *past, _ = items
+        demonstrated, window = None, WINDOW
+        if len(past) > 1 and rng.random() < DESCRIBED:
+            # Of what lies before the window, where that is something; else of what is shown, too.
+            window = int(rng.integers(1, WINDOW + 1)) if rng.random() < 0.5 else WINDOW
+            older = past[:-window] if len(past) > window + 1 else past
+            demonstrated = self._described(user, older, rng)
+        regularized = rng.random() > 0.05
+        return self._choice(items, demonstrated, window, regularized=regularized)
+
+    def _choice(
+        self,
+        items: Sequence[str],
+        demonstrated: Demonstrated | None,
+        window: int,
+        *,
+        regularized: bool = True,
+        brief: bool = False,
+    ) -> Example:
         titles = self.shoppers.titles
         *past, chosen = items
-        window, demonstrated = 10, None
-        if len(past) > 3 and rng.random() < DESCRIBED:
-            window = int(rng.integers(1, min(10, len(past) - 2) + 1))
-            demonstrated = self._described(past[:-window], rng)
         form = PromptFormat(mode=Mode.LIKELIHOOD, limits=Limits(history_items=window))
-        if rng.random() < 0.05:
+        if not regularized:
             form = replace(form, regularization=None)
         request = PromptRequest(
             tuple(titles[item] for item in past), (titles[chosen],), demonstrated=demonstrated
         )
         prompt = compose(form, request, self.tokenizer.count)
-        ids, at = laid_out(self.tokenizer, prompt, brief=rng.random() < BRIEF)
+        ids, at = laid_out(self.tokenizer, prompt, brief=brief)
         example = Example(ids)
-        lines = at.get(SegmentName.HISTORY, [])
-        shown = [place for line in lines for place in range(line.start, line.stop - 1)]
+        shown = []
+        if demonstrated is None:  # else it would be learned from a summary of itself
+            lines = at.get(SegmentName.HISTORY, [])
+            # And where a title ends: there the next line begins.
+            shown = [place for line in lines for place in range(line.start, line.stop)]
+            shown = shown[:-1]
         begin = len(example.ids)
         example.ids.extend(self._answer(prompt.continued(prompt.titles[0])))
         answered = range(begin - 1, len(example.ids) - 1)
         # Every word of a title weighs the same, whichever title it is of.
-        example.expect([*shown, *answered], len(shown) / 20 + len(answered) / 10)
+        example.expect([*shown, *answered], (len(shown) + len(answered)) / PER_WORD)
         return example
 
-    def _writing(self, items: Sequence[str], rng: np.random.Generator) -> Example:
-        titles, terms = self.shoppers.titles, self.shoppers.terms
-        snapshot = Snapshot(tuple(PastItem(item, titles[item], {}) for item in items))
-        view = View(window=int(rng.choice((20, 12, 8))))
+    def _writing(self, user: int, items: Sequence[str], rng: np.random.Generator) -> Example:
+        shoppers = self.shoppers
+        beside = shoppers.beside(user, items, NEIGHBORS) if rng.random() < NAMED else []
+        snapshot = Snapshot(self._past(items), self._past(beside))
+        kind = ViewKind.NEIGHBORS if beside else ViewKind.TITLES
+        view = View(kind, window=int(rng.choice((20, 12, 8))))
         prompt = generator_prompt(snapshot, view, self.tokenizer.count)
         listed = items[-len(prompt.listed_titles) :]
         chosen = [
-            Chosen(title, terms[item])
+            Chosen(title, shoppers.terms[item])
             for title, item in zip(prompt.listed_titles, listed, strict=True)
         ]
         ids = self.tokenizer.chat(prompt.chat)
         try:
-            text = describe(chosen, rng).as_json()
+            text = describe(chosen, rng, self._chosen(beside)).as_json()
         except ValueError:
-            return self._choosing(items, rng)
+            return self._choosing(user, items, rng)
         answer = [*self.tokenizer.encode(text), self.tokenizer.id(END)]
         example = Example([*ids, *answer])
-        example.expect(range(len(ids) - 1, len(example.ids) - 1), len(answer) / 20)
+        example.expect(range(len(ids) - 1, len(example.ids) - 1), len(answer) / PER_WORD)
         return example
 
-    def _described(self, items: Sequence[str], rng: np.random.Generator) -> Demonstrated | None:
-        titles, terms = self.shoppers.titles, self.shoppers.terms
+    def _described(
+        self, user: int, items: Sequence[str], rng: np.random.Generator
+    ) -> Demonstrated | None:
+        """Everything; or its two halves, each in a text."""
+        half = len(items) // 2
+        if half < LEAST_HISTORY or rng.random() > PAIRED:
+            parts = [items]
+        else:
+            parts = [items[:half], items[half:]] if rng.random() < 0.5 else [items, items[half:]]
         try:
-            return Demonstrated(
-                describe([Chosen(titles[item], terms[item]) for item in items], rng).as_text()
-            )
+            return Demonstrated(*(self._text(user, part, rng) for part in parts))
         except ValueError:
             return None
+
+    def _text(self, user: int, items: Sequence[str], rng: np.random.Generator) -> str:
+        beside = self.shoppers.beside(user, items, NEIGHBORS) if rng.random() < NAMED else []
+        return describe(self._chosen(items), rng, self._chosen(beside)).as_text()
+
+    def _chosen(self, items: Sequence[str]) -> list[Chosen]:
+        return [Chosen(self.shoppers.titles[item], self.shoppers.terms[item]) for item in items]
+
+    def _past(self, items: Sequence[str]) -> tuple[PastItem, ...]:
+        return tuple(PastItem(item, self.shoppers.titles[item], {}) for item in items)
 
     def _answer(self, text: str) -> list[int]:
         return [*self.tokenizer.encode(text), self.tokenizer.id(END)]
 
 
 def _texts(shoppers: Shoppers) -> Iterator[str]:
-    """Every title as often as a prompt may begin with it or go on with it; and some of all else."""
+    """Titles as a prompt goes on with them or begins with them, those of frequent items more often;
+    and some of all else."""
     rng = np.random.default_rng(0)
-    for title in shoppers.titles.values():
-        yield title
-        yield f" {title}"
+    for item, title in shoppers.titles.items():
+        times = round((1 + shoppers.popularity[item]) ** FREQUENT)
+        yield from [f" {title}"] * times
+        yield from [title] * math.ceil(times / 4)
     for mode in Mode:
         for demonstrated in (None, Demonstrated("Likes: it.", "Likes: that.")):
             prompt = compose(

@@ -25,13 +25,19 @@ SUGGESTIONS = (
     "Next may well be {terms}.",
     "Expect {terms}.",
 )
+# With titles that others chose beside these.
+NAMING = (
+    "Next may well be {titles}.",
+    "{titles} would fit, or more of {terms}.",
+    "Look for {terms}, such as {titles}.",
+)
 REASONS = (
     "it is {terms}, as before",
     "{terms} came up before",
     "the user likes {terms}",
     "it goes with {terms}",
 )
-MOST_TERMS, MOST_EVIDENCE = 6, 4
+MOST_TERMS, MOST_EVIDENCE, MOST_NAMED = 6, 4, 4
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,11 @@ class Chosen:
     terms: tuple[str, ...]
 
 
-def describe(chosen: Sequence[Chosen], rng: np.random.Generator) -> Demonstration:
-    """Of at least two choices, oldest first. Words are drawn; what they say is true."""
+def describe(
+    chosen: Sequence[Chosen], rng: np.random.Generator, beside: Sequence[Chosen] = ()
+) -> Demonstration:
+    """Of at least two choices, oldest first. Words are drawn; what they say is true. `beside`: what
+    others chose with these, the best first."""
     liked = _liked(chosen, rng)
     worth = np.array([len(set(one.terms) & set(liked)) for one in chosen], dtype=float)
     size = min(int(rng.integers(1, MOST_EVIDENCE + 1)), len(chosen))
@@ -52,7 +61,7 @@ def describe(chosen: Sequence[Chosen], rng: np.random.Generator) -> Demonstratio
     return Demonstration(
         preference=_said(PREFERENCES, liked, rng),
         evidence=tuple(dict.fromkeys(chosen[int(place)].title for place in shown)),
-        suggestion=_said(SUGGESTIONS, few, rng),
+        suggestion=_naming(beside, rng) if beside else _said(SUGGESTIONS, few, rng),
         example=_example(chosen, worth, liked, rng),
     )
 
@@ -97,6 +106,21 @@ def _example(
     )
 
 
+def _naming(beside: Sequence[Chosen], rng: np.random.Generator) -> str:
+    """What these have in common, and mostly the first of them by name."""
+    terms = _liked(beside, rng)[: int(rng.integers(1, 4))]
+    if rng.random() < 0.3:
+        return _said(SUGGESTIONS, terms, rng)
+    titles = list(dict.fromkeys(one.title for one in beside))[
+        : int(rng.integers(2, MOST_NAMED + 1))
+    ]
+    phrase = NAMING[int(rng.integers(len(NAMING)))]
+    return phrase.format(titles=_listed(titles), terms=_listed(terms))
+
+
 def _said(phrases: Sequence[str], terms: Sequence[str], rng: np.random.Generator) -> str:
-    listed = " and ".join((", ".join(terms[:-1]), terms[-1])) if len(terms) > 1 else terms[0]
-    return phrases[int(rng.integers(len(phrases)))].format(terms=listed)
+    return phrases[int(rng.integers(len(phrases)))].format(terms=_listed(terms))
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else words[0]

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lab.evaluation.files import Data, read_data, read_split
+from lab.evaluation.prior import Prior
 from lab.evaluation.questions import Question, Split, training_part
 from services.errors import ConfigurationError
 from services.prompts.titles import clean, fold
@@ -59,6 +60,20 @@ class Shoppers:
             item: tuple(sorted({one for one in terms if one in known}, key=lambda t: (known[t], t)))
             for item, terms in split.items()
         }
+
+    @cached_property
+    def popularity(self) -> Counter[str]:
+        """How many users took an item."""
+        return Counter(item for items in self.sequences for item in set(items))
+
+    def beside(self, user: int, items: Sequence[str], size: int) -> list[str]:
+        """What others chose with these items, the best first: as the other half of the users has
+        it, for what `user` chose next must not be told by their own choices."""
+        return self._halves[1 - user % 2].near(items, size)
+
+    @cached_property
+    def _halves(self) -> tuple[Prior, Prior]:
+        return Prior(self.sequences[::2]), Prior(self.sequences[1::2])
 
     def question_titles(self, question: Question) -> tuple[list[str], list[str]]:
         return [self.titles[item] for item in question.history], [

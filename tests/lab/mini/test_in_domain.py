@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from lab.mini.export import export  # noqa: E402
 from lab.mini.in_domain.course import InDomainCourse  # noqa: E402
 from lab.mini.in_domain.describing import Chosen, describe  # noqa: E402
 from lab.mini.in_domain.shoppers import Shoppers  # noqa: E402
+from lab.mini.tokenizer import END  # noqa: E402
 from lab.mini.training import Progress, Run, Trainer  # noqa: E402
 from services.demonstrations.guards import check  # noqa: E402
 from services.errors import ConfigurationError  # noqa: E402
@@ -35,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     sequences = {}
     for user in range(USERS):
-        own = [f"i{n}" for n in range(user % 4, ITEMS, 4)]
+        own = [f"i{n}" for n in range(user // 2 % 4, ITEMS, 4)]
         taken = rng.permutation(own)[: int(rng.integers(4, 9))].tolist()
         sequences[f"u{user}"] = [*taken, "before", "last"]
     (to / "items.tsv").write_text(
@@ -64,12 +66,20 @@ def shoppers(folder: Path) -> Shoppers:
 
 @pytest.fixture(scope="module")
 def course(shoppers: Shoppers, tmp_path_factory: pytest.TempPathFactory) -> InDomainCourse:
-    return InDomainCourse(shoppers, tmp_path_factory.mktemp("taught"), watched_users=2)
+    return InDomainCourse(
+        shoppers, tmp_path_factory.mktemp("taught"), tokens=1_000, watched_users=2
+    )
 
 
-def texts(course: InDomainCourse, size: int = 400) -> list[str]:
-    examples = course.examples(Progress(), np.random.default_rng(1))
-    return [course.tokenizer.decode(next(examples).ids) for _ in range(size)]
+def texts(course: InDomainCourse, *stages: str) -> list[str]:
+    """Of three steps of each stage, whatever pads them left out."""
+    rng = np.random.default_rng(1)
+    shown = []
+    for stage in stages:
+        steps = course.steps(Progress(stage=stage), rng)
+        rows = [row for _ in range(3) for batch in next(steps) for row in batch.ids.tolist()]
+        shown += [course.tokenizer.decode(row).rstrip(END) for row in rows]
+    return shown
 
 
 def test_nobody_who_is_asked_about_is_taught(shoppers: Shoppers) -> None:
@@ -77,17 +87,49 @@ def test_nobody_who_is_asked_about_is_taught(shoppers: Shoppers) -> None:
 
 
 def test_nobodys_two_newest_items_are_in_an_example(course: InDomainCourse) -> None:
-    shown = "\n".join(texts(course))
+    shown = "\n".join(texts(course, "language", "prompts"))
     assert "Star Racer" in shown
     assert "Zanzibar" not in shown
     assert "Yggdrasil" not in shown
 
 
 def test_histories_demonstrations_and_their_writing_are_taught(course: InDomainCourse) -> None:
-    shown = texts(course)
+    shown = texts(course, "prompts")
     assert any("Preference:" in text and "Chosen so far" in text for text in shown)
+    assert any("Another view of this user:" in text for text in shown)
     assert any('{"preference":' in text for text in shown)
-    assert any("Chosen so far" not in text for text in shown)  # brief
+    assert any("Others with these choices also chose:" in text for text in shown)
+
+
+def test_first_lives_are_taught_in_few_words(course: InDomainCourse) -> None:
+    assert not any("Chosen so far" in text for text in texts(course, "language"))
+    progress = Progress(tokens=599)
+    assert not course.advance(progress)
+    progress.tokens = 600
+    assert course.advance(progress)
+    assert progress.stage == "prompts"
+    assert not course.advance(progress)
+
+
+def test_every_item_of_a_life_is_predicted(course: InDomainCourse, shoppers: Shoppers) -> None:
+    items = shoppers.sequences[0]
+    life = course.life(items)
+    predicted = [life.ids[place + 1] for place in life.next_places]
+    text = course.tokenizer.decode(predicted)
+    assert all(shoppers.titles[item] in text for item in items)
+
+
+def test_a_frequent_title_is_a_token_or_two(course: InDomainCourse) -> None:
+    assert len(course.tokenizer.encode(" Star Racer Part 0 - Console")) <= 2
+
+
+def test_neighbors_are_counted_without_the_user(shoppers: Shoppers) -> None:
+    """Of two users who alone share an odd item, each is a neighbor's evidence for the other only
+    if they are of different halves."""
+    lives = [("a", "b")] * 4 + [("odd", "x"), ("odd", "y")]
+    few = replace(shoppers, sequences=lives)
+    assert few.beside(4, ("odd",), 3) == ["y"]
+    assert few.beside(5, ("odd",), 3) == ["x"]
 
 
 def test_terms_are_what_titles_share_and_no_title_itself(shoppers: Shoppers) -> None:
@@ -109,6 +151,16 @@ def test_what_is_described_is_true_and_passes_the_guards(shoppers: Shoppers) -> 
         assert set(written.example.after) <= set(titles[:place])
 
 
+def test_what_others_chose_is_named_but_never_as_the_users_own(shoppers: Shoppers) -> None:
+    rng = np.random.default_rng(3)
+    chosen = [Chosen("Own One", ("Own",)), Chosen("Own Two", ("Own",))]
+    beside = [Chosen("Theirs One", ("Theirs",)), Chosen("Theirs Two", ("Theirs",))]
+    written = [describe(chosen, rng, beside) for _ in range(30)]
+    assert any("Theirs One" in one.suggestion for one in written)
+    assert not any("Theirs" in name for one in written for name in one.named_items)
+    assert all("Own" in one.preference for one in written)
+
+
 def test_a_folder_without_a_validation_file_is_refused(folder: Path, tmp_path: Path) -> None:
     for name in ("items.tsv", "sequences.tsv"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
@@ -118,7 +170,7 @@ def test_a_folder_without_a_validation_file_is_refused(folder: Path, tmp_path: P
 
 def test_it_trains_and_its_card_says_what_it_is(shoppers: Shoppers, tmp_path: Path) -> None:
     run = Run(tmp_path, tokens=8_000, width=64, layers=1, compiled=False)
-    trainer = Trainer(run, InDomainCourse(shoppers, tmp_path, watched_users=2))
+    trainer = Trainer(run, InDomainCourse(shoppers, tmp_path, 8_000, watched_users=2))
     trainer.train()
     export(tmp_path, tmp_path / "model")
     card = read_card(tmp_path / "model")

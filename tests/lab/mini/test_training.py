@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lab.mini.batches import steps  # noqa: E402
+from lab.mini.corpus import Example  # noqa: E402
 from lab.mini.export import export  # noqa: E402
 from lab.mini.hugging_face import load_checkpoint  # noqa: E402
 from lab.mini.model import Mini, Shape, prepare  # noqa: E402
@@ -67,6 +69,39 @@ def test_packed_likelihoods_are_those_of_each_answer_alone() -> None:
                 float(spoken[len(prefix) - 1 + place, token]) for place, token in enumerate(answer)
             )
             assert score == pytest.approx(alone, abs=1e-4)
+
+
+def test_a_step_of_several_batches_is_a_step_of_one() -> None:
+    """Whatever is padded beside what."""
+    rng = np.random.default_rng(0)
+    examples = []
+    for size in rng.integers(4, 40, 24).tolist():
+        example = Example(rng.integers(3, 97, size).tolist())
+        example.expect(range(size - 1), 1.0)
+        examples.append(example)
+    gradients = []
+    for most in (100, 10_000):
+        model = _small()
+        for batch in next(steps(iter(examples), len(examples), most, rng, pad=1)):
+            states = model(batch.ids).flatten(0, 1)[batch.next_places]
+            lost = torch.nn.functional.cross_entropy(
+                model.logits(states), batch.next_tokens, reduction="none"
+            )
+            (lost * batch.next_weights).sum().backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters()]))
+    assert torch.allclose(*gradients, atol=1e-5)
+    assert gradients[0].abs().max() > 1e-3
+
+
+def test_nothing_is_dropped_once_it_is_trained() -> None:
+    torch.manual_seed(0)
+    model = Mini(Shape(vocabulary=97, width=64, layers=2, heads=2, inner=128), dropout=0.5)
+    prepare(model)
+    ids = torch.arange(3, 20)[None]
+    with torch.no_grad():
+        assert not torch.equal(model(ids), model(ids))
+        model.eval()
+        assert torch.equal(model(ids), model(ids))
 
 
 def test_sampling_in_company_is_sampling_alone() -> None:

@@ -30,6 +30,13 @@ def test_a_card_says_how_the_model_was_made() -> None:
     assert "Not measured yet." in text
 
 
+def test_a_card_says_which_family_was_taught() -> None:
+    card = make_card({**STATE, "shape": {"longest": 2048, "family": "qwen2"}}, parameters=1)
+    assert card.architecture == "Qwen2ForCausalLM"
+    assert card.training.command.endswith(" --family qwen2")
+    assert make_card(STATE, parameters=1).architecture == "LlamaForCausalLM"
+
+
 def test_measured_figures_are_written_for_programs_and_for_people(tmp_path: Path) -> None:
     card = make_card(STATE, parameters=1)
     assert [file.name for file in write_card(card, tmp_path)] == ["card.json", "README.md"]
