@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 WIDTH, HEIGHT = 420, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 56, 44
 LEGEND_ROW, LEGEND_ENTRY = 20, 110
+LETTER = 6  # of a name in the legend, about
 FONT = "font-family='Helvetica, Arial, sans-serif'"
 INK, GRID = "#222222", "#dddddd"
 MOST_TICKS = 6
@@ -17,7 +18,8 @@ MOST_TICKS = 6
 
 @dataclass(frozen=True)
 class Line:
-    """`ys` None: nothing is known there, and the line has a gap."""
+    """`ys` None: nothing is known there, and the line has a gap. `errors`, where there are any, are
+    drawn as bars above and below."""
 
     name: str
     color: str
@@ -25,24 +27,40 @@ class Line:
     ys: Sequence[float | None]
     dashed: bool = False
     width: float = 1.5
+    errors: Sequence[float | None] = ()
 
     @property
     def points(self) -> list[tuple[float, float]]:
         return [(x, y) for x, y in zip(self.xs, self.ys, strict=True) if y is not None]
 
+    @property
+    def bars(self) -> list[tuple[float, float, float]]:
+        """Where, and from what to what."""
+        return [
+            (x, y - error, y + error)
+            for x, y, error in zip(
+                self.xs, self.ys, self.errors or [None] * len(self.ys), strict=True
+            )
+            if y is not None and error is not None
+        ]
+
 
 @dataclass(frozen=True)
 class Panel:
+    """`whole`: what is across is counted, and has no parts."""
+
     title: str
     x_label: str
     lines: Sequence[Line]
+    whole: bool = True
 
 
 def figure(title: str, panels: Sequence[Panel]) -> str:
     """A whole document."""
     names = list({line.name: line for panel in panels for line in panel.lines}.values())
     width = WIDTH * len(panels)
-    per_row = max(1, width // LEGEND_ENTRY)
+    entry = max(LEGEND_ENTRY, *(40 + LETTER * len(line.name) for line in names), 0)
+    per_row = max(1, (width - LEFT) // entry)
     height = HEIGHT + LEGEND_ROW * math.ceil(len(names) / per_row) + 8
     parts = [
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
@@ -56,7 +74,7 @@ def figure(title: str, panels: Sequence[Panel]) -> str:
         parts.append("</g>")
     for number, line in enumerate(names):
         row, column = divmod(number, per_row)
-        parts += _legend(line, LEFT + column * LEGEND_ENTRY, HEIGHT + 8 + row * LEGEND_ROW)
+        parts += _legend(line, LEFT + column * entry, HEIGHT + 8 + row * LEGEND_ROW)
     parts.append("</svg>")
     return "\n".join(parts) + "\n"
 
@@ -66,8 +84,9 @@ def _panel(panel: Panel) -> list[str]:
     parts = [_text(panel.title, LEFT, TOP - 14, size=12)]
     if not points:
         return [*parts, _text("no rounds yet", WIDTH / 2, HEIGHT / 2, size=12, anchor="middle")]
-    across = _Axis.of([x for x, _ in points], LEFT, WIDTH - RIGHT, whole=True)
-    up = _Axis.of([y for _, y in points], HEIGHT - BOTTOM, TOP, whole=False)
+    across = _Axis.of([x for x, _ in points], LEFT, WIDTH - RIGHT, whole=panel.whole)
+    ends = [end for line in panel.lines for _, low, high in line.bars for end in (low, high)]
+    up = _Axis.of([*(y for _, y in points), *ends], HEIGHT - BOTTOM, TOP, whole=False)
     for y in up.ticks:
         at = up.place(y)
         parts.append(
@@ -142,7 +161,13 @@ def _drawn(line: Line, across: _Axis, up: _Axis) -> list[str]:
         for place in places
         if place is not None
     ]
+    bars = [
+        f"<line x1='{across.place(x):.1f}' x2='{across.place(x):.1f}' y1='{up.place(low):.1f}' "
+        f"y2='{up.place(high):.1f}' stroke='{line.color}' stroke-opacity='.4'/>"
+        for x, low, high in line.bars
+    ]
     return [
+        *bars,
         f"<path d='{' '.join(path)}' fill='none' stroke='{line.color}' "
         f"stroke-width='{line.width}'{dashes}/>",
         *dots,

@@ -27,6 +27,7 @@ class Stream(IntEnum):
 
     LIFE = 0
     EVENTS = 1
+    CONTINUATION = 2
 
 
 def user_stream(seed: int, number: int, stream: Stream) -> np.random.Generator:
@@ -133,3 +134,22 @@ def _draw_items(
         items[users[row], starts[users[row], stage] + place] = first[row, place]
         taken[users[row], first[row, place]] = True
     return items
+
+
+def continued(shop: Shop, life: Life, at: int, liked: NDArray[np.int64], more: int) -> Life:
+    """The first `at` positives of a life, and so many more under the values `liked` from there on.
+
+    The clocks of the items are the same whatever is liked: two continuations of one life differ by
+    taste, and not by chance.
+    """
+    stream = user_stream(shop.seed, life.number, Stream.CONTINUATION)
+    arrivals = stream.standard_exponential(len(shop.catalog.items))
+    arrivals /= item_odds(shop, liked[np.newaxis])[0]
+    arrivals[life.items[:at]] = np.inf
+    before = life.stage_starts < at
+    return Life(
+        life.number,
+        np.concatenate([life.items[:at], np.argsort(arrivals)[:more]]),
+        np.append(life.stage_starts[before], at),
+        np.concatenate([life.liked[: int(before.sum())], liked[np.newaxis]]),
+    )

@@ -1,0 +1,1 @@
+"""Paths where the optima are known."""

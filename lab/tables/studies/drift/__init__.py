@@ -1,0 +1,1 @@
+"""A user whose taste changes."""

@@ -1,0 +1,1 @@
+"""Does what a text is worth on validation foretell the test?"""

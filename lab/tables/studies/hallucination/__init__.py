@@ -1,0 +1,1 @@
+"""Written lists, and what they name."""

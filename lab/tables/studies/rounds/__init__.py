@@ -1,0 +1,1 @@
+"""The paper's Figure 9: rounds with and without perturbation."""
