@@ -7,8 +7,10 @@ import typer
 from cli import (
     data,
     evaluate,
+    grid,
     loop,
     mini,
+    path_studies,
     recall,
     shop,
     similarity,
@@ -16,6 +18,7 @@ from cli import (
     tables,
     templates,
     theory,
+    trials,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Experiments, and what they are made on.")
@@ -27,8 +30,13 @@ app.command()(loop.loop)
 app.command()(similarity.calibrate_similarity)
 app.command()(templates.templates)
 app.command()(tables.table2)
+app.command()(tables.table3)
+app.command()(tables.table4)
 app.command()(tables.table5)
+app.command()(trials.trials)
+app.command()(grid.grid)
 app.command()(tables.report)
 app.command()(recall.retrieval)
 studies.install(app)
+path_studies.install(app)
 theory.install(app)

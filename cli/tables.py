@@ -1,53 +1,44 @@
-"""`lrgd lab table2`, `table5`, `report`: the paper's tables on real data."""
+"""`lrgd lab table2` to `table5`, `report`: the paper's tables on real data."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 
 from cli.figures import Figures
 from cli.progress import Told
-from services.errors import ConfigurationError
+from cli.table_options import (
+    OUT,
+    USERS,
+    Again,
+    ApiKey,
+    AsJson,
+    Asked,
+    AtOnce,
+    Data,
+    Engine,
+    Engines,
+    Full,
+    Kept,
+    Markdown,
+    Model,
+    Models,
+    Out,
+    Rows,
+    Template,
+    Users,
+    engine_of,
+    table_of,
+)
+from cli.table_shown import TableCommand, keep_run, print_engines
 from services.prompts import Mode, PromptFormat, TemplateName
 from services.ranking import Method
 
-if TYPE_CHECKING:
-    from lab.engines import EngineChoice
-    from lab.tables.table2 import Rechecked, Table2
-
-OUT = Path("build/tables")
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
-
-Rows = Annotated[list[str] | None, typer.Option(help="Only these rows.")]
-Engine = Annotated[
-    str | None,
-    typer.Option(help="Run the rows that ask a model: `onnx`, a model's folder, or a URL."),
-]
-Model = Annotated[str | None, typer.Option(help="Which model that server serves.")]
-ApiKey = Annotated[str | None, typer.Option(envvar="LRGD_LLM_API_KEY", help="Of that server.")]
-AtOnce = Annotated[int, typer.Option(min=1, help="Most calls under way at a server.")]
-Asked = Annotated[Mode, typer.Option("--mode", help="How the model is asked to rank.")]
-Template = Annotated[TemplateName, typer.Option(help="In which prompts.")]
-Users = Annotated[
-    int | None, typer.Option(min=1, help="Only so many, the first, for rows that ask a model.")
-]
-Again = Annotated[
-    int, typer.Option(min=0, help="Ask anew about so many random users of a row, and compare.")
-]
-Out = Annotated[
-    Path, typer.Option(help="Keeps scores, ranks and trained models; a second call goes on.")
-]
-Kept = Annotated[bool, typer.Option("--kept", help="Run nothing: only rows that are kept.")]
-Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
-Data = Annotated[Path, typer.Option(help="Folder of items.tsv, sequences.tsv, candidates files.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def table2(
@@ -60,7 +51,8 @@ def table2(
     at_once: AtOnce = 8,
     mode: Asked = Mode.FIRST_TOKEN,
     template: Template = TemplateName.PREFIX_CACHED,
-    users: Users = None,
+    users: Users = USERS,
+    full: Full = False,
     recheck: Again = 0,
     kept: Kept = False,
     markdown: Markdown = False,
@@ -89,10 +81,117 @@ def table2(
     """
     from lab.tables.rows import TABLE2  # noqa: PLC0415
 
-    table = _table(data, row or TABLE2, _engine(engine, model, api_key, at_once), out, users)
+    table = table_of(
+        data,
+        row or TABLE2,
+        engine_of(engine, model, api_key, at_once),
+        out,
+        None if full else users,
+    )
     form = PromptFormat(template=template, mode=mode)
     table = replace(table, ranking=Method(form), kept_alone=kept)
-    _Command("table2", table, whole=not row).run(recheck, markdown=markdown, as_json=as_json)
+    TableCommand("table2", table, whole=not row).run(recheck, markdown=markdown, as_json=as_json)
+
+
+def table3(
+    data: Data,
+    *,
+    row: Rows = None,
+    engine: Engine = None,
+    model: Model = None,
+    api_key: ApiKey = None,
+    at_once: AtOnce = 8,
+    mode: Asked = Mode.FIRST_TOKEN,
+    template: Template = TemplateName.PREFIX_CACHED,
+    users: Users = USERS,
+    full: Full = False,
+    kept: Kept = False,
+    markdown: Markdown = False,
+    out: Out = OUT,
+    as_json: AsJson = False,
+) -> None:
+    """Table 3: the first place alone, where a shop shows one item.
+
+    The rows are those of table2, and those that it has kept are not run again. nDCG@1 is the share
+    of users whose choice is ranked first; rows are compared by it, each with the best other row on
+    the users that both were asked about. [bold]effect_d[/] stands beside it, for a miss may be near
+    or far. [bold]gain.ndcg@1[/] is what lrgd_fused has over the best other row.
+
+    [bold]lrgd lab table3 --data games --kept[/]   from what table2 has kept, at once
+    """
+    from lab.tables.rows import TABLE2  # noqa: PLC0415
+    from lab.tables.standing import FIRST_PLACE  # noqa: PLC0415
+
+    table = table_of(
+        data,
+        row or TABLE2,
+        engine_of(engine, model, api_key, at_once),
+        out,
+        None if full else users,
+    )
+    form = PromptFormat(template=template, mode=mode)
+    table = replace(table, ranking=Method(form), kept_alone=kept)
+    command = TableCommand("table3", table, whole=not row, compared=FIRST_PLACE)
+    command.run(markdown=markdown, as_json=as_json)
+
+
+def table4(
+    data: Data,
+    *,
+    engine: Engines,
+    model: Models = None,
+    row: Rows = None,
+    api_key: ApiKey = None,
+    at_once: AtOnce = 8,
+    mode: Asked = Mode.FIRST_TOKEN,
+    users: Users = USERS,
+    full: Full = False,
+    kept: Kept = False,
+    markdown: Markdown = False,
+    out: Out = OUT,
+    as_json: AsJson = False,
+) -> None:
+    """Table 4: the same methods on several engines, a column for each.
+
+    An engine is [bold]onnx[/], a model's folder, or a server's URL; [bold]NAME=[/] before it names
+    its column. Without a name it is what the engine is called, with its family, and no two may be
+    called alike. Servers need a [bold]--model[/] each, in their order; one alone stands for all.
+
+    Every engine is asked as in table2, one after the other, about the same users, and shares its
+    rows with that. p is that of lrgd over another row of the same engine, on nDCG@10
+    by paired bootstrap over users.
+
+    [bold]lrgd lab mini train --family[/] teaches the small model in one architecture or another, so
+    that the table can be had without any server:
+
+    [bold]lrgd lab table4 --data games --mode likelihood --users 100 --engine
+    llama=build/games-lm/model --engine qwen2=build/games-qwen2/model[/]
+
+    [bold]lrgd lab table4 --data games --users 200 --engine small=http://a:8000/v1 --engine
+    large=http://b:8000/v1 --model NAME-7B --model NAME-72B[/]
+    """
+    from lab.evaluation.evaluation import Watch  # noqa: PLC0415
+    from lab.tables import markdown as rendered  # noqa: PLC0415
+    from lab.tables.rows import TABLE4  # noqa: PLC0415
+    from lab.tables.table4 import figures_of_engines, named_engines, run  # noqa: PLC0415
+
+    rows = tuple(row or TABLE4)
+    engines = named_engines(engine, model or (), api_key, at_once)
+    table = table_of(data, rows, None, out, None if full else users)
+    table = replace(table, ranking=Method(PromptFormat(mode=mode)), kept_alone=kept)
+    figures = Figures("lrgd lab table4", engine=", ".join(engines))
+    with Told() as told:
+        found = run(table, engines, Watch(told, told.say))
+    measured, detail = figures_of_engines(found, rows)
+    text = rendered.table4(detail)
+    if not row:
+        keep_run(out, "table4", text, measured, rendered.notes4(detail))
+    if markdown:
+        print(text, end="")
+    elif as_json:
+        figures.show(measured, detail, as_json=True)
+    else:
+        print_engines(detail)
 
 
 def table5(
@@ -104,7 +203,8 @@ def table5(
     api_key: ApiKey = None,
     at_once: AtOnce = 8,
     mode: Asked = Mode.FIRST_TOKEN,
-    users: Users = None,
+    users: Users = USERS,
+    full: Full = False,
     recheck: Again = 0,
     kept: Kept = False,
     markdown: Markdown = False,
@@ -122,68 +222,15 @@ def table5(
     """
     from lab.tables.rows import TABLE5  # noqa: PLC0415
 
-    table = _table(data, row or TABLE5, _engine(engine, model, api_key, at_once), out, users)
+    table = table_of(
+        data,
+        row or TABLE5,
+        engine_of(engine, model, api_key, at_once),
+        out,
+        None if full else users,
+    )
     table = replace(table, ranking=Method(PromptFormat(mode=mode)), kept_alone=kept)
-    _Command("table5", table, whole=not row).run(recheck, markdown=markdown, as_json=as_json)
-
-
-def _engine(
-    engine: str | None, model: str | None, api_key: str | None, at_once: int
-) -> EngineChoice | None:
-    from lab.engines import EngineChoice  # noqa: PLC0415
-
-    if engine is None and model is not None:
-        raise ConfigurationError("--model is for a server: name its URL by --engine")
-    return None if engine is None else EngineChoice(engine, model, api_key, at_once)
-
-
-def _table(
-    data: Path, rows: Sequence[str], engine: EngineChoice | None, out: Path, users: int | None
-) -> Table2:
-    from lab.tables.table2 import Table2  # noqa: PLC0415
-
-    return Table2(data=data, rows=tuple(rows), engine=engine, users=users, out=out)
-
-
-@dataclass(frozen=True)
-class _Command:
-    """`whole`: no row was left out by the caller, so it may stand in a report."""
-
-    name: str
-    table: Table2
-    whole: bool
-
-    def run(self, recheck: int, *, markdown: bool, as_json: bool) -> None:
-        from lab.evaluation.evaluation import Watch  # noqa: PLC0415
-        from lab.tables import markdown as rendered  # noqa: PLC0415
-        from lab.tables.runs import Run, command_line, write_run  # noqa: PLC0415
-        from lab.tables.standing import figures_of  # noqa: PLC0415
-        from lab.tables.table2 import recheck as ask_again  # noqa: PLC0415
-        from lab.tables.table2 import run  # noqa: PLC0415
-
-        engine = self.table.engine
-        named = "kept" if engine is None else engine.model or engine.where
-        figures = Figures(f"lrgd lab {self.name}", engine=named)
-        with Told() as told:
-            watch = Watch(told, told.say)
-            if recheck:
-                again = ask_again(self.table, recheck, watch)
-            else:
-                kept = run(self.table, watch)
-        if recheck:
-            _show_rechecked(again, figures, as_json=as_json)
-            return
-        measured, detail = figures_of(kept, self.table.rows)
-        text = rendered.table2(detail)
-        if self.whole:
-            shown = command_line(sys.argv)
-            write_run(self.table.out, Run(self.name, shown, text, measured, rendered.notes(detail)))
-        if markdown:
-            print(text, end="")
-        elif as_json:
-            figures.show(measured, detail, as_json=True)
-        else:
-            _print_rows(detail)
+    TableCommand("table5", table, whole=not row).run(recheck, markdown=markdown, as_json=as_json)
 
 
 def report(
@@ -200,33 +247,3 @@ def report(
 
     for file in write_report(to, read_runs(out)):
         Console(stderr=True).print(f"[green]✓[/] {file}")
-
-
-def _show_rechecked(found: list[Rechecked], figures: Figures, *, as_json: bool) -> None:
-    measured = {
-        f"{one.candidates}.{one.row}.{name}": float(value)
-        for one in found
-        for name, value in (("rechecked", one.users), ("differ", one.differ))
-    }
-    figures.show(measured, {}, as_json=as_json)
-
-
-def _print_rows(detail: dict[str, Any]) -> None:
-    from lab.tables.standing import METRICS  # noqa: PLC0415
-
-    for name, table in detail["candidates"].items():
-        columns = (Column(no_wrap=True), *METRICS[:3], "users", "λ", Column(no_wrap=True), "p")
-        shown = Table(*columns, title=f"candidates: {name}")
-        for one in table["rows"]:
-            best = one.get("best_other")
-            shown.add_row(
-                one["row"],
-                *(f"{one[metric]:.3f}" for metric in METRICS[:3]),
-                f"{one['users']:,}",
-                f"{one['lambda']:g}" if one.get("lambda") else "",
-                "" if best is None else f"{best['difference']:+.3f} {best['row']}",
-                "" if best is None else f"{best['p']:.4f}",
-            )
-        Console().print(shown)
-    if detail["missing"]:
-        Console(stderr=True).print(f"not run: {', '.join(detail['missing'])}", soft_wrap=True)

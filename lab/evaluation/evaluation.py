@@ -42,7 +42,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`weight` is lambda; None: fitted on the split in `valid`."""
+    """`weight` is lambda; None: fitted on the split in `valid`. `seed`: of what learns."""
 
     data: Path
     split: Path
@@ -55,6 +55,7 @@ class Evaluation:
     ranking: Method = field(default=Method())
     seconds: float = 60.0
     trained: Path = Path("build/tables/trained")
+    seed: int = 0
     recheck: frozenset[str] | None = None  # these users alone, and whatever is kept of them anew
 
     @property
@@ -202,7 +203,12 @@ class _Ready:
         assert self.fingerprint is not None
         return await learn(
             folder,
-            Lesson(self.means.training, split, valid, lessons.learning(self.means.ranking)),
+            Lesson(
+                self.means.training,
+                split,
+                valid,
+                lessons.learning(self.means.ranking, self.evaluation.seed),
+            ),
             self.means.asked_model,
             selected=lessons.selected,
             fingerprint=self.fingerprint.digest,
@@ -213,9 +219,9 @@ class _Ready:
         self, pool: Pool, folder: Path, valid: Split, split: Split, watch: Watch
     ) -> Picked:
         assert self.fingerprint is not None
-        at_once = self.evaluation.engine.calls_at_once
+        at_once, seed = self.evaluation.engine.calls_at_once, self.evaluation.seed
         name = self.fingerprint.digest
-        picking = Picking(self.means, split.questions, valid, folder, name, at_once)
+        picking = Picking(self.means, split.questions, valid, folder, name, at_once, seed)
         return await picking.picked(pool, watch.tell)
 
     @property

@@ -58,23 +58,24 @@ class MethodName(StrEnum):
 @dataclass(frozen=True)
 class Lessons:
     """How a method learns before it is asked: from so many rounds of so many paths. Not `selected`:
-    the first text that was written is shown, whatever it is worth. `reveals_validation`: the
-    generator sees the target that judges it."""
+    the first text that was written is shown, whatever it is worth. `alone`: nothing goes from one
+    text to another. `reveals_validation`: the generator sees the target that judges it."""
 
     paths: int
     rounds: int
     selected: bool = True
-    perturbed: bool = True
+    alone: bool = False
     reveals_validation: bool = False
 
-    def learning(self, ranking: Method) -> Learning:
+    def learning(self, ranking: Method, seed: int = 0) -> Learning:
         form = ranking.form
         return Learning(
             Plan(
-                paths=self.paths, held_out=1, perturbed=self.perturbed, remembered=self.rounds > 1,
+                paths=self.paths, held_out=1, perturbed=not self.alone, paired=not self.alone,
+                remembered=not self.alone and self.rounds > 1,
                 template=form.template, lead=form.lead, mode=form.mode,
                 permutations=ranking.permutations, calibrated=ranking.calibrated,
-                regularized=form.regularization is not None,
+                regularized=form.regularization is not None, seed=seed,
             ),
             self.rounds,
             self.reveals_validation,
@@ -174,8 +175,8 @@ METHODS: Mapping[MethodName, Recipe] = {
     MethodName.RE2LLM: Recipe(ByModel, as_given, picks=Pool.HINTS),
     MethodName.MORE: Recipe(ByModel, as_given, picks=Pool.PERSPECTIVES),
     MethodName.GENERATED: Recipe(ByModel, as_given, Lessons(1, 1, selected=False)),
-    # As many demonstrations as lrgd writes.
-    MethodName.BEST_OF_N: Recipe(ByModel, as_given, Lessons(12, 1, perturbed=False)),
+    # As many demonstrations as lrgd writes, in as many rounds.
+    MethodName.BEST_OF_N: Recipe(ByModel, as_given, Lessons(3, 4, alone=True)),
     MethodName.LRGD: Recipe(ByModel, as_given, Lessons(3, 4)),
     MethodName.LRGD_FUSED: Recipe(ByModel, as_given, Lessons(3, 4), fused=True),
     # As many demonstrations as lrgd writes, by fewer paths.

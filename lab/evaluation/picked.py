@@ -67,7 +67,7 @@ class Picked:
 @dataclass(frozen=True)
 class Picking:
     """`questions` are those of the test, without targets. `folder` keeps texts and scores; `name`
-    tells them from those of other models."""
+    tells them from those of other models, `seed` from those that it had written otherwise."""
 
     means: Means
     questions: Sequence[Question]
@@ -75,6 +75,7 @@ class Picking:
     folder: Path
     name: str
     at_once: int = 1
+    seed: int = 0
 
     async def picked(self, pool: Pool, tell: Tell) -> Picked:
         arms = self._hints() if pool is Pool.HINTS else await self._perspectives(tell)
@@ -83,7 +84,7 @@ class Picking:
             arms, rewards = _remembered(arms, rewards)
         bandit = LinUcb(len(next(iter(arms.values()))), _WIDTH)
         contexts = {one.user_id: self._context(one) for one in self.valid.questions}
-        bandit.learn(contexts, rewards)
+        bandit.learn(contexts, rewards, self.seed)
         texts = {
             question.user_id: arms[question.user_id][bandit.best(self._context(question))]
             for question in self.questions
@@ -114,7 +115,11 @@ class Picking:
 
     @property
     def _texts(self) -> Path:
-        return self.folder / f"perspectives-{self.name}.jsonl"
+        return self.folder / f"perspectives-{self._written_by}.jsonl"
+
+    @property
+    def _written_by(self) -> str:
+        return f"{self.name}-{self.seed}" if self.seed else self.name
 
     async def _written(self, question: Question) -> list[str | None]:
         """By perspective, then by try."""
@@ -127,7 +132,12 @@ class Picking:
         try:
             prompts = [generator_prompt(snapshot, View(kind), count) for kind in ViewKind]
             outcomes = await Generator(model, is_item=self._titles.__contains__).write(
-                [Task(prompt, seed) for prompt in prompts for seed in range(TRIES)], terms
+                [
+                    Task(prompt, TRIES * self.seed + try_)
+                    for prompt in prompts
+                    for try_ in range(TRIES)
+                ],
+                terms,
             )
         except (ModelError, PromptTooLong):
             return [None] * (TRIES * len(ViewKind))
@@ -158,8 +168,9 @@ class Picking:
     async def _rewards(self, pool: Pool, arms: Arms, tell: Tell) -> dict[str, list[float]]:
         """By user and arm; 0 where the model gave no answer."""
         effects: list[dict[str, float]] = []
+        name = self._written_by if pool is Pool.PERSPECTIVES else self.name  # hints are the same
         for arm in range(len(next(iter(arms.values())))):
-            kept = self.folder / f"{pool}-{arm}-{self.name}.jsonl"
+            kept = self.folder / f"{pool}-{arm}-{name}.jsonl"
             shown = ByModel(self.means, partial(_shown, arms, arm))
             told = partial(_told, tell, f"{pool.value} {arm}", len(self.valid.questions))
             answers = await ask_all(self.valid, shown, kept, self.at_once, told)

@@ -15,8 +15,8 @@ from services.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class KeptRow:
-    """`key` names all that a rank can depend on; `engine` is None for a row that asks none.
-    `ranks` and `aucs` are by user, in the order of the file."""
+    """`key` names all that a rank can depend on. `engine` and its `fingerprint` are None for a row
+    that asks none. `ranks` and `aucs` are by user, in the order of the file."""
 
     row: str
     candidates: str
@@ -33,21 +33,33 @@ class KeptRow:
     malformed: int
     seconds: float
     mode: str | None = None
+    fingerprint: str | None = None
+
+    @property
+    def name(self) -> str:
+        return name_of(self.row, self.engine, self.fingerprint, len(self.users))
 
     def by_user(self) -> dict[str, int]:
         return dict(zip(self.users, self.ranks, strict=True))
 
 
+def name_of(row: str, engine: str | None, fingerprint: str | None, users: int) -> str:
+    """Another engine of the same name, or more users, are kept beside the others."""
+    if engine is None:
+        return row
+    return f"{row}@{_plain(engine)}@{(fingerprint or '')[:12]}-{users}"
+
+
 def keep(folder: Path, kept: KeptRow) -> None:
-    file = _file(folder, kept.split, kept.row, kept.engine)
+    file = folder / kept.split / f"{kept.name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     whole = file.with_suffix(".part")
     whole.write_text(json.dumps(asdict(kept)) + "\n", encoding="utf-8")
     whole.replace(file)
 
 
-def find(folder: Path, split: str, row: str, engine: str | None) -> KeptRow | None:
-    file = _file(folder, split, row, engine)
+def find(folder: Path, split: str, name: str) -> KeptRow | None:
+    file = folder / split / f"{name}.json"
     return _read(file) if file.is_file() else None
 
 
@@ -64,11 +76,6 @@ def _read(file: Path) -> KeptRow:
         raise ConfigurationError(
             f"{file} cannot be read: delete it, and run its row again"
         ) from None
-
-
-def _file(folder: Path, split: str, row: str, engine: str | None) -> Path:
-    name = row if engine is None else f"{row}@{_plain(engine)}"
-    return folder / split / f"{name}.json"
 
 
 def _plain(name: str) -> str:

@@ -17,6 +17,7 @@ TITLES = {
     "fig9": "Figure 9: rounds with and without perturbation",
     "collapse": "Collapse: paths where the optima are known",
     "effect-correlation": "Does Effect_D on validation foretell the test?",
+    "effect-correlation-data": "Does Effect_D on validation foretell the test? On real data",
     "drift": "Drift: a user whose taste changes",
     "hallucination": "Hallucination: lists that are written, and what they name",
 }

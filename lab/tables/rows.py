@@ -23,6 +23,11 @@ class Row:
     def asks(self) -> bool:
         return METHODS[self.method].asks is not None
 
+    @property
+    def varies(self) -> bool:
+        """With who is asked about, or with a seed: others rank a user whoever is beside them."""
+        return self.asks or self.fused
+
 
 def _in(template: TemplateName) -> Callable[[Method], Method]:
     return lambda method: replace(method, form=replace(method.form, template=template))
@@ -69,4 +74,5 @@ _ABLATED: Mapping[str, Row] = {
 ROWS: Mapping[str, Row] = {**_COMPARED, **_ABLATED}
 
 TABLE2 = tuple(_COMPARED)
+TABLE4 = ("zero_shot", "generated", "best_of_n", "lrgd", "zero_shot_fused", "lrgd_fused")
 TABLE5 = ("zero_shot", "lrgd", *_ABLATED)

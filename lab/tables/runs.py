@@ -39,5 +39,12 @@ def command_line(arguments: Sequence[str]) -> str:
     """As anybody would type it: how it is printed is left out, and where on this machine other
     folders lie."""
     shown = [one for one in arguments[1:] if one not in ("--json", "--markdown")]
-    named = [Path(one).name if one.startswith(("/", "..", "~")) else one for one in shown]
-    return shlex.join(["lrgd", *named])
+    return shlex.join(["lrgd", *map(_without_machine, shown)])
+
+
+def _without_machine(argument: str) -> str:
+    """What stands before the path, as in NAME=PATH, stays."""
+    before, sign, path = argument.rpartition("=")
+    if "://" in argument or not path.startswith(("/", "..", "~")):
+        return argument
+    return f"{before}{sign}{Path(path).name}"

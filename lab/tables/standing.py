@@ -1,4 +1,7 @@
-"""What the rows of a table are worth, and how they stand to each other: figures, and tables."""
+"""What the rows of a table are worth, and how they stand to each other: figures, and tables.
+
+Rows are compared by one metric, nDCG at some cut-off; intervals and p are of that.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 
 from lab.evaluation.judging import CUTOFF, Judged, by_history, mean_values, values
 from lab.metrics import ndcg, random_ndcg
-from lab.statistics import estimate, paired_bootstrap
+from lab.statistics import Comparison, estimate, paired_bootstrap
 from lab.tables.kept import KeptRow
 from lab.tables.rows import RANDOM, ROWS, TABLE2
 from services.errors import ConfigurationError
@@ -18,22 +21,23 @@ from services.ranking.effect import effect_d
 Figures = dict[str, float]
 
 METRICS = ("ndcg@1", "ndcg@10", "recall@10", "effect_d", "gauc")
-COMPARED = "ndcg@10"
+COMPARED, FIRST_PLACE = "ndcg@10", "ndcg@1"
 OURS, BARE = "lrgd_fused", "zero_shot"
 PURE = "lrgd"
 
 
 def figures_of(
-    kept: Sequence[KeptRow], wanted: Sequence[str] = TABLE2
+    kept: Sequence[KeptRow], wanted: Sequence[str] = TABLE2, compared: str = COMPARED
 ) -> tuple[Figures, dict[str, Any]]:
-    """`wanted`: the rows of the table, so that those that are missing can be named."""
+    """`wanted`: the rows of the table, so that those that are missing can be named. `compared`:
+    by which metric rows stand to each other, and which metrics are told beside it."""
     if not kept:
         raise ConfigurationError("no row of this table is kept: run it without --kept first")
     figures: Figures = {}
     detail: dict[str, Any] = {"candidates": {}}
     for name in dict.fromkeys(one.candidates for one in kept):
         rows = {one.row: one for one in kept if one.candidates == name}
-        more, table = _of_file(name, rows)
+        more, table = _of_file(name, rows, compared)
         figures |= more
         detail["candidates"][name] = table
     there = {one.row for one in kept}
@@ -41,15 +45,22 @@ def figures_of(
     return figures, detail
 
 
-def _of_file(name: str, rows: Mapping[str, KeptRow]) -> tuple[Figures, dict[str, Any]]:
+def _of_file(
+    name: str, rows: Mapping[str, KeptRow], compared: str
+) -> tuple[Figures, dict[str, Any]]:
     figures: Figures = {}
     ordered = [rows[row] for row in ROWS if row in rows]
-    told = [_random(ordered[0]), *(_row(one, rows) for one in ordered)]
+    told = [_random(ordered[0]), *(_row(one, rows, compared) for one in ordered)]
+    wanted = (*told_beside(compared), "users", *(["harm_rate"] if compared == COMPARED else []))
     for row in told:
-        wanted = ("ndcg@1", "ndcg@10", "recall@10", "effect_d", "gauc", "users", "harm_rate")
         figures |= {f"{name}.{row['row']}.{key}": row[key] for key in wanted if key in row}
-    figures |= {f"{name}.{key}": value for key, value in _gains(rows).items()}
+    figures |= {f"{name}.{key}": value for key, value in _gains(rows, compared).items()}
     return figures, {"rows": told, "by_history": {one.row: _buckets(one) for one in ordered}}
+
+
+def told_beside(compared: str) -> tuple[str, ...]:
+    """A table of one place alone has no use for what lies behind it, but for Effect_D."""
+    return METRICS if compared == COMPARED else (compared, "effect_d")
 
 
 def _judged(one: KeptRow) -> list[Judged]:
@@ -58,9 +69,9 @@ def _judged(one: KeptRow) -> list[Judged]:
     ]
 
 
-def _row(one: KeptRow, rows: Mapping[str, KeptRow]) -> dict[str, Any]:
+def _row(one: KeptRow, rows: Mapping[str, KeptRow], compared: str) -> dict[str, Any]:
     means = mean_values(values(_judged(one)))
-    spread = estimate([ndcg(rank, CUTOFF) for rank in one.ranks])
+    spread = estimate([ndcg(rank, _cutoff(compared)) for rank in one.ranks])
     row: dict[str, Any] = {
         "row": one.row,
         **means,
@@ -73,9 +84,9 @@ def _row(one: KeptRow, rows: Mapping[str, KeptRow]) -> dict[str, Any]:
         "malformed": one.malformed,
         "seconds": one.seconds,
     }
-    best = _best_other(one, rows)
+    best = best_other(one, rows, compared)
     if best is not None:
-        over = _compared(one, best)
+        over = _compared(one, best, compared)
         row["best_other"] = {
             "row": best.row, "difference": over.difference,
             "interval": [over.low, over.high], "p": over.p,
@@ -88,38 +99,47 @@ def _row(one: KeptRow, rows: Mapping[str, KeptRow]) -> dict[str, Any]:
     return row
 
 
-def _best_other(one: KeptRow, rows: Mapping[str, KeptRow]) -> KeptRow | None:
+def best_other(
+    one: KeptRow, rows: Mapping[str, KeptRow], compared: str = COMPARED
+) -> KeptRow | None:
+    """On the users that both were asked about."""
     others = [other for other in rows.values() if other.row != one.row]
-    return max(others, key=lambda other: _mean(other, _common_users(one, other)), default=None)
+    return max(others, key=lambda other: common_mean(other, one, compared), default=None)
 
 
-def _gains(rows: Mapping[str, KeptRow]) -> Figures:
+def common_mean(one: KeptRow, other: KeptRow, metric: str) -> float:
+    """Of `one`, on the users that both were asked about."""
+    return _metric(one, metric, set(one.users) & set(other.users))
+
+
+def _gains(rows: Mapping[str, KeptRow], compared: str) -> Figures:
     """Of the fused method over the best other row, on the users that both were asked about."""
     found: Figures = {}
     pure = rows.get(PURE)
     for other in (BARE, "generated"):
         if pure is not None and other in rows:
-            found[f"p.lrgd_vs_{other}"] = _compared(pure, rows[other]).p
+            found[f"p.lrgd_vs_{other}"] = _compared(pure, rows[other], compared).p
     ours = rows.get(OURS)
     if ours is None:
         return found
     others = [other for other in rows.values() if other.row != OURS]
-    for metric in ("ndcg@1", "ndcg@10", "recall@10"):
+    for metric in (metric for metric in told_beside(compared) if "@" in metric):
         users = set(ours.users)
         mine = _metric(ours, metric, users)
-        best = max((_metric(other, metric, users) for other in others), default=0.0)
-        if best:
-            found[f"gain.{metric}"] = mine / best - 1
-    best_other = _best_other(ours, rows)
-    if best_other is not None:
-        found["p.gain"] = _compared(ours, best_other).p
+        most = max((_metric(other, metric, users) for other in others), default=0.0)
+        if most:
+            found[f"gain.{metric}"] = mine / most - 1
+    best = best_other(ours, rows, compared)
+    if best is not None:
+        found["p.gain"] = _compared(ours, best, compared).p
     return found
 
 
-def _compared(one: KeptRow, other: KeptRow) -> Any:
+def _compared(one: KeptRow, other: KeptRow, compared: str) -> Comparison:
     mine, theirs = _common(one, other)
+    cutoff = _cutoff(compared)
     return paired_bootstrap(
-        [ndcg(rank, CUTOFF) for rank in mine], [ndcg(rank, CUTOFF) for rank in theirs]
+        [ndcg(rank, cutoff) for rank in mine], [ndcg(rank, cutoff) for rank in theirs]
     )
 
 
@@ -133,20 +153,16 @@ def _common(one: KeptRow, other: KeptRow) -> tuple[list[int], list[int]]:
     return [mine for mine, _ in pairs], [their for _, their in pairs]
 
 
-def _common_users(one: KeptRow, other: KeptRow) -> set[str]:
-    return set(one.users) & set(other.users)
-
-
-def _mean(one: KeptRow, users: set[str]) -> float:
-    return _metric(one, COMPARED, users)
-
-
 def _metric(one: KeptRow, metric: str, users: set[str]) -> float:
-    cutoff = int(metric.split("@")[1])
+    cutoff = _cutoff(metric)
     ranks = [rank for user, rank in zip(one.users, one.ranks, strict=True) if user in users]
     if metric.startswith("recall"):
         return float(np.mean([rank <= cutoff for rank in ranks])) if ranks else 0.0
     return float(np.mean([ndcg(rank, cutoff) for rank in ranks])) if ranks else 0.0
+
+
+def _cutoff(metric: str) -> int:
+    return int(metric.split("@")[1])
 
 
 def _buckets(one: KeptRow) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,29 +16,25 @@ from pathlib import Path
 from lab.engines import EngineChoice, make_model
 from lab.evaluation.evaluation import LOAD_SECONDS, Evaluation, Material, Watch, outcome_of
 from lab.evaluation.evaluation import read_material as read
-from lab.evaluation.files import Data, beside, read_data
+from lab.evaluation.files import Data, read_data
 from lab.evaluation.methods import METHODS
+from lab.evaluation.questions import Split
 from lab.tables.baselines.settings import SETTINGS, Trained
-from lab.tables.kept import KeptRow, all_kept, find, keep
+from lab.tables.candidates import CandidatesFile, candidates_files
+from lab.tables.estimate import Asked, asked_for, probe
+from lab.tables.kept import KeptRow, all_kept, find, keep, name_of
 from lab.tables.rows import ROWS, TABLE2
+from lab.tables.trial import Trial
 from services.errors import ConfigurationError
 from services.llm.port import EngineFingerprint, Terms
 from services.ranking import EvaluationFingerprint, Method
 
 
 @dataclass(frozen=True)
-class CandidatesFile:
-    """`test-NAME-….jsonl` and the validation file beside it."""
-
-    name: str
-    test: Path
-    valid: Path
-
-
-@dataclass(frozen=True)
 class Table2:
     """`rows` are run where they are not kept; those that ask a model only where `engine` is named,
-    for the first `users` users of each file. `kept_alone`: none is run."""
+    for the first `users` users of each file. `kept_alone`: none is run. `trial`: about the users
+    that it draws, with its seed; what that keeps lies apart."""
 
     data: Path
     rows: tuple[str, ...] = TABLE2
@@ -48,30 +44,18 @@ class Table2:
     out: Path = Path("build/tables")
     seconds: float = 60.0
     kept_alone: bool = False
+    trial: Trial | None = None
 
     def __post_init__(self) -> None:
         if unknown := [row for row in self.rows if row not in ROWS]:
             raise ConfigurationError(f"there is no row {unknown[0]}: there are {', '.join(ROWS)}")
 
+    @property
+    def kept_in(self) -> Path:
+        return self.out if self.trial is None else self.out / "trials"
+
     def wanted(self) -> list[str]:
         return [row for row in self.rows if self.engine is not None or not ROWS[row].asks]
-
-
-def candidates_files(folder: Path) -> list[CandidatesFile]:
-    pairs = [(test, beside(test)) for test in sorted(folder.glob("test-*.jsonl"), reverse=True)]
-    there = [(test, valid) for test, valid in pairs if valid is not None and valid.is_file()]
-    short = [test.stem.split("-")[1] for test, _ in there]
-    found = [
-        CandidatesFile(
-            name if short.count(name) == 1 else test.stem.removeprefix("test-"), test, valid
-        )
-        for name, (test, valid) in zip(short, there, strict=True)
-    ]
-    if not found:
-        raise ConfigurationError(
-            f"--data: {folder} has no test-*.jsonl with a valid-*.jsonl beside it"
-        )
-    return found
 
 
 def run(table: Table2, watch: Watch) -> list[KeptRow]:
@@ -83,10 +67,12 @@ def run(table: Table2, watch: Watch) -> list[KeptRow]:
 async def _run(table: Table2, watch: Watch) -> list[KeptRow]:
     files = candidates_files(table.data)
     data = read_data(table.data)
-    engine = None if table.engine is None else await _fingerprint(table.engine)
+    engine = None if table.engine is None else await fingerprint_of(table.engine)
     found: list[KeptRow] = []
-    for file in files:
-        bench = _Bench(table, file, data, engine)
+    benches = [Bench(table, file, data, engine) for file in files]
+    if not table.kept_alone:
+        await _say_what_is_asked(table, benches, watch)
+    for file, bench in zip(files, benches, strict=True):
         for done, row in enumerate(table.wanted(), start=1):
             one = bench.kept(row) if table.kept_alone else await bench.row(row, watch)
             found += [] if one is None else [one]
@@ -96,8 +82,23 @@ async def _run(table: Table2, watch: Watch) -> list[KeptRow]:
     return found
 
 
+async def _say_what_is_asked(table: Table2, benches: Sequence[Bench], watch: Watch) -> None:
+    """Before it is, for it may take days."""
+    asked = Asked()
+    for bench in benches:
+        rows = [ROWS[row] for row in table.wanted() if bench.kept(row) is None]
+        users = len(bench.split.first(table.users).questions)
+        asked += asked_for(rows, users, table.ranking)
+    if table.engine is None or asked == Asked():
+        return
+    async with contextlib.aclosing(make_model(table.engine)) as model:
+        means = replace(benches[0].material.means, model=model, ranking=table.ranking)
+        found = await probe(benches[0].split.questions, means)
+    watch.say(found.told(asked, table.engine.calls_at_once))
+
+
 @dataclass
-class _Bench:
+class Bench:
     """One candidates file."""
 
     table: Table2
@@ -107,12 +108,11 @@ class _Bench:
 
     def __post_init__(self) -> None:
         self.material: Material = read(self._evaluation("popularity"), self.data)
-        self.split = self.material.split
+        self.split = self._drawn(self.material.split)
 
     def kept(self, row: str) -> KeptRow | None:
         """Where it was made with the same."""
-        engine = self.engine.model if self.engine is not None and ROWS[row].asks else None
-        kept = find(self._folder, self.split.digest, row, engine)
+        kept = find(self._folder, self.split.digest, self._name(row))
         return kept if kept is not None and kept.key == self.key(row) else None
 
     async def row(self, row: str, watch: Watch) -> KeptRow:
@@ -130,7 +130,7 @@ class _Bench:
         evaluation = replace(self._evaluation(row), recheck=recheck)
         material = read(evaluation, self.data)
         # What was counted once need not be counted again.
-        material = replace(material, means=self.material.means)
+        material = replace(material, means=self.material.means, split=self.split)
         outcome = await outcome_of(evaluation, material, watch)
         told = outcome.told
         return KeptRow(
@@ -149,15 +149,33 @@ class _Bench:
             malformed=told.malformed,
             seconds=round(time.monotonic() - began, 1),
             mode=evaluation.ranking.mode.value if ROWS[row].asks else None,
+            fingerprint=outcome.detail["engine_fingerprint"],
         )
 
     def kept_of_models(self) -> list[KeptRow]:
-        """Of the engine that most rows are kept of."""
-        kept = [one for one in all_kept(self._folder, self.split.digest) if one.engine is not None]
-        engines = [one.engine for one in kept]
-        most = max(engines, key=engines.count, default=None)
+        """Of the engine that most rows are kept of; of each row that of most users."""
         wanted = set(self.table.rows)
-        return [one for one in kept if one.engine == most and one.row in wanted]
+        there = [
+            one
+            for one in all_kept(self._folder, self.split.digest)
+            if one.fingerprint is not None and one.row in wanted
+        ]
+        engines = [one.fingerprint for one in there]
+        most = max(engines, key=engines.count, default=None)
+        of_most = [one for one in there if one.fingerprint == most]
+        return list({one.row: one for one in sorted(of_most, key=_users_asked)}.values())
+
+    def _drawn(self, split: Split) -> Split:
+        trial = self.table.trial
+        if trial is None:
+            return split
+        return split.of(trial.drawn(question.user_id for question in split.questions))
+
+    def _name(self, row: str) -> str:
+        if self.engine is None or not ROWS[row].asks:
+            return row
+        users = len(self.split.first(self.table.users).questions)
+        return name_of(row, self.engine.model, self.engine.digest, users)
 
     def key(self, row: str) -> str:
         """Of everything that a rank of this row may depend on."""
@@ -177,6 +195,8 @@ class _Bench:
             parts.append(SETTINGS[Trained(ROWS[row].method.removesuffix("_fused"))].digest)
         if recipe.trains or recipe.taught or ROWS[row].fused:
             parts.append(self._valid_digest)
+        if self.table.trial is not None:
+            parts.append(["trial", *dataclasses.astuple(self.table.trial)])
         content = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -187,7 +207,8 @@ class _Bench:
 
     @property
     def _folder(self) -> Path:
-        return self.table.out / "rows"
+        rows = self.table.kept_in / "rows"
+        return rows if self.table.trial is None else rows / self.table.trial.name
 
     def _evaluation(self, row: str) -> Evaluation:
         table, one = self.table, ROWS[row]
@@ -195,7 +216,7 @@ class _Bench:
             data=table.data,
             split=self.file.test,
             method=one.method,
-            out=table.out / "scores",
+            out=table.kept_in / "scores",
             weight=None if one.fused else 0.0,
             valid=self.file.valid,
             users=table.users if one.asks else None,
@@ -203,41 +224,14 @@ class _Bench:
             ranking=one.asked(table.ranking),
             seconds=table.seconds,
             trained=table.out / "trained",
+            seed=0 if table.trial is None else table.trial.seed,
         )
 
 
-# --- asked again ----------------------------------------------------------------------------------
+def _users_asked(kept: KeptRow) -> int:
+    return len(kept.users)
 
 
-@dataclass(frozen=True)
-class Rechecked:
-    row: str
-    candidates: str
-    users: int
-    differ: int
-
-
-def recheck(table: Table2, users: int, watch: Watch, seed: int = 0) -> list[Rechecked]:
-    """Asks anew about so many random users of every kept row, and compares."""
-    return asyncio.run(_recheck(table, users, watch, seed))
-
-
-async def _recheck(table: Table2, users: int, watch: Watch, seed: int) -> list[Rechecked]:
-    data = read_data(table.data)
-    engine = None if table.engine is None else await _fingerprint(table.engine)
-    found = []
-    for file in candidates_files(table.data):
-        bench = _Bench(table, file, data, engine)
-        for row in table.wanted():
-            kept = await bench.row(row, watch)
-            few = random.Random(f"{seed} {row}").sample(kept.users, min(users, len(kept.users)))
-            again = await bench.asked(row, kept.key, watch, frozenset(few))
-            before, now = kept.by_user(), again.by_user()
-            differ = sum(before[user] != now[user] for user in few)
-            found.append(Rechecked(row, file.name, len(few), differ))
-    return found
-
-
-async def _fingerprint(choice: EngineChoice) -> EngineFingerprint:
+async def fingerprint_of(choice: EngineChoice) -> EngineFingerprint:
     async with contextlib.aclosing(make_model(choice)) as model:
         return (await model.describe(Terms.within(LOAD_SECONDS))).fingerprint

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 
 class Trained(StrEnum):
@@ -64,3 +65,23 @@ SETTINGS: Mapping[Trained, Settings] = {
     Trained.SRGNN: replace(_BRIEF, layers=1, window=10),
     Trained.FDSA: _BRIEF,
 }  # fmt: skip
+
+# The usual grids of the papers that compare these networks: width, layers, dropout, learning rate
+# and heads; for HGN and SR-GNN windows around the usual ones, a handful of items and a short
+# session. What a network does not have is not in its grid: HGN has one layer, BPR-MF no dropout
+# either, but a weight decay.
+Grid = Mapping[str, Sequence[Any]]
+
+_USUAL: Grid = {"width": (32, 64, 128), "learning_rate": (1e-2, 1e-3, 1e-4)}
+_DROPPED: Grid = {**_USUAL, "dropout": (0.1, 0.3, 0.5)}
+_LAYERED: Grid = {**_DROPPED, "layers": (1, 2, 3)}
+_HEADED: Grid = {**_LAYERED, "heads": (1, 2, 4)}
+
+GRIDS: Mapping[Trained, Grid] = {
+    Trained.BPRMF: {**_USUAL, "weight_decay": (0.0, 1e-6, 1e-4)},
+    Trained.GRU4REC: _LAYERED,
+    Trained.SASREC: _HEADED,
+    Trained.HGN: {**_DROPPED, "window": (3, 5, 8)},
+    Trained.SRGNN: {**_LAYERED, "window": (5, 10, 20)},
+    Trained.FDSA: _HEADED,
+}

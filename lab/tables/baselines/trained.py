@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab.evaluation.questions import Question, Split, Training
 from lab.tables.baselines.numbering import Numbering
-from lab.tables.baselines.settings import SETTINGS, Trained
+from lab.tables.baselines.settings import SETTINGS, Settings, Trained
 
 Tell = Callable[[str, int, int], None]
 
@@ -49,7 +49,14 @@ class ByNetwork:
         return lambda question: score_all(trainer.network, numbering, [question])[0]
 
 
-def content_key(name: Trained, training: Training, valid: tuple[Split, ...]) -> str:
-    """Of what a network is learned from, how, and by which files training is stopped."""
+def content_key(
+    name: Trained,
+    training: Training,
+    valid: tuple[Split, ...],
+    settings: Settings | None = None,
+) -> str:
+    """Of what a network is learned from, how, and by which files training is stopped. Without
+    settings, of its own."""
+    settings = settings or SETTINGS[name]
     stopped_by = hashlib.sha256(" ".join(split.digest for split in valid).encode()).hexdigest()
-    return f"{name}-{training.digest}-{SETTINGS[name].digest}-{stopped_by[:8]}"
+    return f"{name}-{training.digest}-{settings.digest}-{stopped_by[:8]}"

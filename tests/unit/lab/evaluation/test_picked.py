@@ -20,10 +20,12 @@ class Listening(ScriptedModel):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.seeds: set[int | None] = set()
 
     async def generate(
         self, requests: Sequence[GenerationRequest], terms: Terms
     ) -> tuple[Generated, ...]:
+        self.seeds |= {request.sampling.seed for request in requests}
         self.asked += [request.chat.messages[0].content for request in requests]
         return await super().generate(requests, terms)
 
@@ -36,6 +38,10 @@ def picking(split: Split, folder: Path, model: ScriptedModel | None = None) -> P
 
 def quiet(*_: object) -> None:
     pass
+
+
+def written_in(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 async def test_a_generator_is_never_told_the_validation_target(
@@ -58,6 +64,17 @@ async def test_everybody_has_a_text_or_none_and_the_same_again(
     again = await picking(split, tmp_path, model).picked(pool, quiet)
     assert again == first
     assert not model.asked  # what was written is kept
+
+
+async def test_another_seed_writes_texts_of_its_own(split: Split, tmp_path: Path) -> None:
+    first, other = Listening(), Listening()
+    await picking(split, tmp_path, first).picked(Pool.PERSPECTIVES, quiet)
+    kept = written_in(tmp_path)
+    await replace(picking(split, tmp_path, other), seed=1).picked(Pool.PERSPECTIVES, quiet)
+    assert first.seeds.isdisjoint(other.seeds)
+    assert None not in first.seeds | other.seeds
+    assert len(other.seeds) == len(first.seeds) > 0
+    assert kept.items() <= written_in(tmp_path).items()
 
 
 async def test_hints_are_of_the_list(split: Split, tmp_path: Path) -> None:

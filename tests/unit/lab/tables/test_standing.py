@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.tables.candidates import candidates_files
 from lab.tables.kept import KeptRow, all_kept, find, keep
 from lab.tables.markdown import notes, table2
 from lab.tables.report import rendered
 from lab.tables.runs import Run, command_line, read_runs, write_run
 from lab.tables.standing import figures_of
-from lab.tables.table2 import candidates_files
 from services.errors import ConfigurationError
 
 USERS = tuple(f"u{number}" for number in range(40))
@@ -98,6 +98,8 @@ def test_commands_are_shown_without_paths_of_a_machine() -> None:
     assert command_line(given) == "lrgd lab table2 --data games"
     assert command_line(["lrgd", "--engine", "build/x/model"]) == "lrgd --engine build/x/model"
     assert "http://host/v1" in command_line(["lrgd", "--engine", "http://host/v1"])
+    named = ["lrgd", "--engine", "qwen2=/some/where/model", "--engine", "a=http://host/v1?b=/c"]
+    assert command_line(named) == "lrgd --engine qwen2=model --engine 'a=http://host/v1?b=/c'"
 
 
 def test_candidates_files_are_named_shortly_and_apart(tmp_path: Path) -> None:
@@ -113,17 +115,20 @@ def test_candidates_files_are_named_shortly_and_apart(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_kept_is_found_again_by_row_and_engine(tmp_path: Path) -> None:
-    mine = replace(ROWS[2], engine="http model/7B")
-    keep(tmp_path, mine)
-    keep(tmp_path, ROWS[0])
-    assert find(tmp_path, "abc", "zero_shot", "http model/7B") == mine
-    assert find(tmp_path, "abc", "zero_shot", None) is None
-    assert len(all_kept(tmp_path, "abc")) == 2
+def test_what_is_kept_is_found_again_by_row_engine_and_users(tmp_path: Path) -> None:
+    mine = replace(ROWS[2], engine="http model/7B", fingerprint="f1")
+    another = replace(mine, fingerprint="f2")
+    more = replace(mine, users=(*mine.users, "u100"))
+    for one in (mine, another, more, ROWS[0]):
+        keep(tmp_path, one)
+    for one in (mine, another, more, ROWS[0]):
+        assert find(tmp_path, "abc", one.name) == one
+    assert find(tmp_path, "abc", "zero_shot") is None
+    assert len(all_kept(tmp_path, "abc")) == 4
 
 
 def test_a_torn_row_says_what_to_do(tmp_path: Path) -> None:
     keep(tmp_path, ROWS[0])
     (tmp_path / "abc" / "popularity.json").write_text("{")
     with pytest.raises(ConfigurationError, match="run its row again"):
-        find(tmp_path, "abc", "popularity", None)
+        find(tmp_path, "abc", "popularity")
