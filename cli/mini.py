@@ -66,7 +66,7 @@ def train(
 
     [bold]lrgd lab mini train --out /tmp/mini --millions 50 --threads 2[/]
 
-    [bold]lrgd lab mini train --out build/games-lm --data games --millions 25[/]
+    [bold]lrgd lab mini train --out build/games-lm --data games --millions 22[/]
 
     [bold]--family[/] is for comparing architectures that are taught alike ([bold]lrgd lab
     table4[/]): qwen2 has biases on queries, keys and values; phi3 and mistral compute what llama

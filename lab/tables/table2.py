@@ -21,7 +21,7 @@ from lab.evaluation.methods import METHODS
 from lab.evaluation.questions import Split
 from lab.tables.baselines.settings import SETTINGS, Trained
 from lab.tables.candidates import CandidatesFile, candidates_files
-from lab.tables.estimate import Asked, asked_for, probe
+from lab.tables.estimate import Asked, asked_for, pace_of
 from lab.tables.kept import KeptRow, all_kept, find, keep, name_of
 from lab.tables.rows import ROWS, TABLE2
 from lab.tables.trial import Trial
@@ -93,8 +93,8 @@ async def _say_what_is_asked(table: Table2, benches: Sequence[Bench], watch: Wat
         return
     async with contextlib.aclosing(make_model(table.engine)) as model:
         means = replace(benches[0].material.means, model=model, ranking=table.ranking)
-        found = await probe(benches[0].split.questions, means)
-    watch.say(found.told(asked, table.engine.calls_at_once))
+        known = await pace_of(benches[0].split.questions, means)
+    watch.say(known.told(asked.rankings, asked.texts, table.engine.calls_at_once))
 
 
 @dataclass

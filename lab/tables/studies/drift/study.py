@@ -205,9 +205,8 @@ class _Stream:
         # Incumbents are judged anew, on the new events.
         rankings += rounds * (1 + study.plan.paths) * study.plan.draws * study.plan.held_out
         shown = len(ARMS) * study.draws * events
-        self._watch.say(
-            known.forecast(users=len(self._asked), rankings=rankings + shown, texts=texts)
-        )
+        users = len(self._asked)
+        self._watch.say(known.told(users * (rankings + shown), users * texts))
 
 
 def _shown(row: dict[str, Any]) -> Demonstrated | None:

@@ -97,11 +97,8 @@ async def _forecast(study: EffectCorrelation, people: People, watch: Watch) -> N
     rankings, texts = of_rounds(people.plan, study.rounds)
     shown = 1 + study.texts + texts + OTHERS
     asked = people.plan.held_out * people.plan.draws + (TEST_DRAWS if study.data is None else 1)
-    watch.say(
-        known.forecast(
-            users=len(people.tests), rankings=rankings + shown * asked, texts=texts + study.texts
-        )
-    )
+    users = len(people.tests)
+    watch.say(known.told(users * (rankings + shown * asked), users * (texts + study.texts)))
 
 
 async def _row(ranker: Ranker, plan: Plan, person: Person, sets: Sets) -> dict[str, Any]:

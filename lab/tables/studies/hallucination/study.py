@@ -123,7 +123,7 @@ async def _forecast(study: Hallucination, people: People, watch: Watch) -> None:
     rankings, texts = of_rounds(people.plan, study.rounds)
     lists = (3 + study.texts) * TEST_DRAWS * len(CONDITIONS)
     watch.say(
-        known.forecast(users=study.users, rankings=rankings, texts=texts + study.texts + lists)
+        known.told(study.users * rankings, study.users * (texts + study.texts + lists))
         + " at most: lists are shorter than texts"
     )
 

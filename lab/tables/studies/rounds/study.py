@@ -207,9 +207,8 @@ async def _forecast(
         rankings, texts = of_rounds(plan, study.rounds)
         rankings += study.rounds * (1 + plan.paths) * DRAWS
         found = await pace(model, plan, asked[0], material.snapshot)
-        whole = found.forecast(
-            users=study.users, rankings=len(ARMS) * rankings, texts=len(ARMS) * texts
-        )
+        users = len(ARMS) * study.users
+        whole = found.told(users * rankings, users * texts)
         left = rounds_left(study) / (len(ARMS) * study.users * study.rounds)
         watch.say(f"{whole}; {left:.0%} of it is left")
         return
