@@ -82,11 +82,14 @@ def test_engines_of_one_name_stand_side_by_side_and_are_kept(
     assert "| row | a | b |" in done.out
 
 
-def test_rows_of_table2_are_other_rows(table4: Table4, data: Path, models: list[Path]) -> None:
-    table4.json("--row", "zero_shot", "--engine", str(models[0]))
-    done = Lrgd()("lab", "table2", "--data", str(data), "--out", str(table4.out), "--kept")
-    assert done.code == 2
-    assert "no row" in done.said
+def test_rows_are_shared_with_table2(table4: Table4, data: Path, models: list[Path]) -> None:
+    mine = table4.json("--row", "zero_shot", "--engine", f"a={models[0]}")["figures"]
+    done = Lrgd()(
+        "lab", "table2", "--data", str(data), "--out", str(table4.out), "--kept", "--json"
+    )
+    assert done.code == 0, done.said
+    theirs = json.loads(done.out)["figures"]
+    assert mine["uniform.a.zero_shot.ndcg@10"] == theirs["uniform.zero_shot.ndcg@10"]
 
 
 def test_one_engine_twice_is_refused(table4: Table4, models: list[Path]) -> None:
