@@ -36,9 +36,11 @@ MOST_TOKENS = 2_048
 _KEPT_LINES = 400_000
 
 # What may share a token. Lists begin lines: `\n-` is one piece. Words and runs of signs take the
-# space before them along; or all of a line, so that a frequent title is a token or two.
+# space before them along; or all of a line, so that a frequent title is a token or two, but for a
+# label at its end.
 WORDS = r"\n-?| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s"
-WHOLE_LINES = r"\n-?|\"|;|[^\n\";]+"
+_LABEL = rf"(?:{'|'.join(LABELS)})(?=\n|$)"
+WHOLE_LINES = rf"\n-?|\"|;| ?{_LABEL}|(?:(?! {_LABEL})[^\n\";])+"
 # Labels, alone and behind a space, must be whole however rare they are.
 _LABEL_WEIGHT = 100
 

@@ -20,6 +20,7 @@ from lab.mini.training import Progress, Run, Trainer  # noqa: E402
 from services.demonstrations.guards import check  # noqa: E402
 from services.errors import ConfigurationError  # noqa: E402
 from services.llm.card import read_card  # noqa: E402
+from services.prompts.labels import LABELS  # noqa: E402
 from services.prompts.titles import fold  # noqa: E402
 
 pytestmark = [pytest.mark.lab, pytest.mark.filterwarnings("default")]
@@ -121,6 +122,16 @@ def test_every_item_of_a_life_is_predicted(course: InDomainCourse, shoppers: Sho
 
 def test_a_frequent_title_is_a_token_or_two(course: InDomainCourse) -> None:
     assert len(course.tokenizer.encode(" Star Racer Part 0 - Console")) <= 2
+
+
+def test_labels_are_tokens_of_their_own(course: InDomainCourse) -> None:
+    """After a lead, behind a title, and below each other: so lists of them can be written."""
+    tokenizer = course.tokenizer
+    for label in LABELS:
+        behind, alone = tokenizer.labels[label], tokenizer.leading_labels[label]
+        assert tokenizer.encode(f"Next: {label}")[-1] == behind
+        assert tokenizer.encode(f"- Star Racer Part 0 - Console | {label}")[-1] == behind
+        assert tokenizer.encode(f"{label}\n{label}")[::2] == [alone, alone]
 
 
 def test_neighbors_are_counted_without_the_user(shoppers: Shoppers) -> None:
