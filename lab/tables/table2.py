@@ -26,6 +26,7 @@ from lab.tables.kept import KeptRow, all_kept, find, keep, name_of
 from lab.tables.rows import ROWS, TABLE2
 from lab.tables.trial import Trial
 from services.errors import ConfigurationError
+from services.llm.errors import AbilityMissing, LabelsUnfit
 from services.llm.port import EngineFingerprint, Terms
 from services.ranking import EvaluationFingerprint, Method
 
@@ -74,12 +75,21 @@ async def _run(table: Table2, watch: Watch) -> list[KeptRow]:
         await _say_what_is_asked(table, benches, watch)
     for file, bench in zip(files, benches, strict=True):
         for done, row in enumerate(table.wanted(), start=1):
-            one = bench.kept(row) if table.kept_alone else await bench.row(row, watch)
+            one = bench.kept(row) if table.kept_alone else await _row(bench, row, watch)
             found += [] if one is None else [one]
             watch.tell(f"rows, {file.name}", done, len(table.wanted()))
         if table.engine is None:
             found += bench.kept_of_models()
     return found
+
+
+async def _row(bench: Bench, row: str, watch: Watch) -> KeptRow | None:
+    """None, which is told, where the engine cannot be asked in this row's way: all others can."""
+    try:
+        return await bench.row(row, watch)
+    except (AbilityMissing, LabelsUnfit) as error:
+        watch.say(f"{row} is left out: {error}")
+        return None
 
 
 async def _say_what_is_asked(table: Table2, benches: Sequence[Bench], watch: Watch) -> None:
