@@ -9,11 +9,7 @@ import typer
 from cli.figures import Figures
 from cli.progress import Told
 from cli.studies import (
-    OUT,
     WORK,
-    ApiKey,
-    AsJson,
-    AtOnce,
     Engine,
     Model,
     Out,
@@ -23,6 +19,7 @@ from cli.studies import (
     limits,
     show,
 )
+from cli.table_options import OUT, ApiKey, AsJson, AtOnce
 from lab.embedded import EMBEDDED
 from services.errors import ConfigurationError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,8 @@ import typer
 
 from cli.figures import Figures
 from cli.progress import Told
+from cli.table_options import OUT, ApiKey, AsJson, AtOnce
+from cli.table_shown import keep_run
 from lab.embedded import EMBEDDED
 from services.prompts import Mode
 
@@ -21,18 +22,14 @@ if TYPE_CHECKING:
     from lab.evaluation.evaluation import Watch
 
 T = TypeVar("T")
-OUT = Path("build/tables")
 
 Engine = Annotated[str, typer.Option(help="`onnx`, a folder of a model, or a server's URL.")]
 Model = Annotated[str | None, typer.Option(help="The model that the server serves.")]
-ApiKey = Annotated[str | None, typer.Option(envvar="LRGD_LLM_API_KEY", help="Of that server.")]
-AtOnce = Annotated[int, typer.Option(min=1, help="Most calls under way at a server.")]
 First = Annotated[int, typer.Option(min=0, help="Pass over so many users.")]
 Out = Annotated[Path, typer.Option(help="Keeps what is printed, for the report.")]
 Work = Annotated[
     Path, typer.Option(help="Keeps databases and results; a second call goes on, or only tells.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WORK = Path("build/studies")
 
 
@@ -55,10 +52,7 @@ def install(app: typer.Typer) -> None:
 
 
 def show(name: str, shown: Shown, figures: Figures, out: Path, *, as_json: bool) -> None:
-    from lab.tables.runs import Run, command_line, write_run  # noqa: PLC0415
-
-    run = Run(name, command_line(sys.argv), shown.markdown, shown.figures, shown.notes, shown.plots)
-    write_run(out, run)
+    keep_run(out, name, shown.markdown, shown.figures, shown.notes, plots=shown.plots)
     figures.show(shown.figures, shown.detail, as_json=as_json)
 
 

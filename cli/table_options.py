@@ -1,4 +1,4 @@
-"""Options that the tables' commands share, and what is made of them."""
+"""Options that the commands of tables and studies share, and what is made of them."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -62,11 +63,17 @@ class TableCommand:
 
 
 def keep_run(
-    out: Path, name: str, text: str, measured: Mapping[str, float], notes: Sequence[str]
+    out: Path,
+    name: str,
+    text: str,
+    measured: Mapping[str, float],
+    notes: Sequence[str],
+    *,
+    plots: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     from lab.tables.runs import Run, command_line, write_run  # noqa: PLC0415
 
-    write_run(out, Run(name, command_line(sys.argv), text, measured, notes))
+    write_run(out, Run(name, command_line(sys.argv), text, measured, notes, dict(plots)))
 
 
 def _show_rechecked(found: list[Rechecked], figures: Figures, *, as_json: bool) -> None:

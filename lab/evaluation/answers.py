@@ -4,7 +4,6 @@ interrupted, and lambda and metrics are applied afterwards."""
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from lab.evaluation.questions import Question, Split
 from lab.evaluation.scorers import Scored, Scorer
+from lab.lines import keep_line, read_lines
 from services.llm.errors import AbilityMissing, LabelsUnfit, ModelError, WrongModel
 from services.prompts import PromptTooLong
 from services.ranking.written import Reading
@@ -74,35 +74,23 @@ async def _ask(scorer: Scorer, question: Question) -> Answer:
 
 
 def taken_up(kept: Path, split: Split) -> Answers:
-    """What was kept of this split's users. A torn last line is left out, and ended."""
-    if not kept.exists():
-        return {}
+    """What was kept of this split's users. A torn last line is left out."""
     sizes = {question.user_id: len(question.candidates) for question in split.questions}
     answers: Answers = {}
-    for line in kept.read_text(encoding="utf-8").splitlines():
+    for row in read_lines(kept):
         try:
-            row = json.loads(line)
             scores, reading = tuple(row["scores"]), row["reading"]
-        except (ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             continue
         if sizes.get(row["user_id"]) == len(scores):
             read = None if reading is None else Reading(reading)
             answers[row["user_id"]] = Answer(Scored(scores, read))
-    _end_torn_line(kept)
     return answers
 
 
 def _keep(kept: Path, question: Question, scored: Scored) -> None:
     row = {"user_id": question.user_id, "scores": scored.scores, "reading": scored.reading}
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with kept.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _end_torn_line(kept: Path) -> None:
-    if not kept.read_bytes().endswith(b"\n"):
-        with kept.open("a", encoding="utf-8") as lines:
-            lines.write("\n")
+    keep_line(kept, row)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -3,6 +3,7 @@ journal, so that it can be copied."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,14 @@ async def fill(file: Path, contents: Contents, positives: PositiveEvents) -> Non
             await catalog.record(events)
         async with database.engine.begin() as connection:
             await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def copy_whole(base: Path, file: Path) -> None:
+    """Whole or not at all: a file that is there is complete, and left as it is."""
+    if not file.exists():
+        half = file.with_suffix(".half")
+        shutil.copyfile(base, half)
+        half.rename(file)
 
 
 def _batches(rows: Sequence[T]) -> list[Sequence[T]]:

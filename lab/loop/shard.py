@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from lab.engines import make_model
+from lab.learning.filling import copy_whole
 from lab.learning.learning import Learning
 from lab.learning.world import World, Writer, opened_world
 from lab.loop.arms import learning_arms
@@ -50,8 +50,7 @@ async def _work_on(loop: Loop, shard: int) -> None:
                 if arm not in loop.arms:
                     continue
                 database = loop.database(arm, seed, shard)
-                if not database.exists():
-                    shutil.copy(loop.base, database)
+                copy_whole(loop.base, database)
                 async with opened_world(database, POSITIVES) as own:
                     await share.learn(own, arm, learning)
                     await share.test(own, arm)

@@ -175,7 +175,7 @@ class InDomainCourse:
     def _writing(self, user: int, items: Sequence[str], rng: np.random.Generator) -> Example:
         shoppers = self.shoppers
         beside = shoppers.beside(user, items, NEIGHBORS) if rng.random() < NAMED else []
-        snapshot = Snapshot(self._past(items), self._past(beside))
+        snapshot = Snapshot(_past(shoppers, items), _past(shoppers, beside))
         kind = ViewKind.NEIGHBORS if beside else ViewKind.TITLES
         view = View(kind, window=int(rng.choice((20, 12, 8))))
         prompt = generator_prompt(snapshot, view, self.tokenizer.count)
@@ -186,7 +186,7 @@ class InDomainCourse:
         ]
         ids = self.tokenizer.chat(prompt.chat)
         try:
-            text = describe(chosen, rng, self._chosen(beside)).as_json()
+            text = describe(chosen, rng, _chosen(self.shoppers, beside)).as_json()
         except ValueError:
             return self._choosing(user, items, rng)
         answer = [*self.tokenizer.encode(text), self.tokenizer.id(END)]
@@ -210,16 +210,20 @@ class InDomainCourse:
 
     def _text(self, user: int, items: Sequence[str], rng: np.random.Generator) -> str:
         beside = self.shoppers.beside(user, items, NEIGHBORS) if rng.random() < NAMED else []
-        return describe(self._chosen(items), rng, self._chosen(beside)).as_text()
-
-    def _chosen(self, items: Sequence[str]) -> list[Chosen]:
-        return [Chosen(self.shoppers.titles[item], self.shoppers.terms[item]) for item in items]
-
-    def _past(self, items: Sequence[str]) -> tuple[PastItem, ...]:
-        return tuple(PastItem(item, self.shoppers.titles[item], {}) for item in items)
+        return describe(
+            _chosen(self.shoppers, items), rng, _chosen(self.shoppers, beside)
+        ).as_text()
 
     def _answer(self, text: str) -> list[int]:
         return [*self.tokenizer.encode(text), self.tokenizer.id(END)]
+
+
+def _chosen(shoppers: Shoppers, items: Sequence[str]) -> list[Chosen]:
+    return [Chosen(shoppers.titles[item], shoppers.terms[item]) for item in items]
+
+
+def _past(shoppers: Shoppers, items: Sequence[str]) -> tuple[PastItem, ...]:
+    return tuple(PastItem(item, shoppers.titles[item]) for item in items)
 
 
 def _texts(shoppers: Shoppers) -> Iterator[str]:
@@ -240,12 +244,11 @@ def _texts(shoppers: Shoppers) -> Iterator[str]:
     longer = [items for items in shoppers.sequences if len(items) > 2]
     for place in rng.choice(len(longer), min(2_000, len(longer)), replace=False).tolist():
         items = longer[place]
-        history = tuple(PastItem(item, shoppers.titles[item], {}) for item in items)
-        asked = generator_prompt(Snapshot(history), View(), lambda text: len(text) // 8)
+        snapshot = Snapshot(_past(shoppers, items))
+        asked = generator_prompt(snapshot, View(), lambda text: len(text) // 8)
         yield asked.chat.messages[0].content
-        chosen = [Chosen(shoppers.titles[item], shoppers.terms[item]) for item in items]
         try:
-            described = describe(chosen, rng)
+            described = describe(_chosen(shoppers, items), rng)
         except ValueError:
             continue
         yield described.as_json()

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from lab.evaluation.files import beside, read_data, read_split
 from lab.evaluation.learned import TAKEN, FileCandidates, Lesson, learn
 from lab.evaluation.questions import Split, training_part
+from lab.learning.filling import copy_whole
 from lab.learning.learning import Learning
 from lab.learning.world import World, Writer, opened_world
 from lab.loop.population import POSITIVES, read_tests, titles_of_shop, write_population
@@ -110,10 +110,7 @@ def _prepare(base: Path, tests: Path, file: Path, users: int, first: int) -> Non
     base.parent.mkdir(parents=True, exist_ok=True)
     if not base.exists():
         write_population(base, tests, users, FIRST_USER + first)
-    if not file.exists():
-        half = file.with_suffix(".half")
-        shutil.copyfile(base, half)
-        half.rename(file)
+    copy_whole(base, file)
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.tables.studies.lines import keep_line, read_lines
+from lab.lines import keep_line, read_lines
 
 
 class Rows:
@@ -17,6 +17,5 @@ class Rows:
         self.known: list[dict[str, Any]] = list(read_lines(file))
 
     def add(self, row: Mapping[str, Any]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         keep_line(self._file, row)
         self.known.append(dict(row))

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lab.lines import keep_line, read_lines
 from lab.mini.moments import Moment, candidates_of
 from lab.shop.catalog import Item
 from lab.shop.events import user_id
 from lab.shop.lives import sample_lives
 from lab.shop.taste import EVALUATION_USERS, Life, Shop, utilities
 from lab.tables.studies.collapse.landscape import Landscape, Place, places
-from lab.tables.studies.lines import keep_line, read_lines
 from services.demonstrations.demonstration import Demonstration, Example
 from services.llm.port import Priority, Terms
 from services.optimizer.material import Question

@@ -1,8 +1,8 @@
 """Do paths get stuck, and does perturbation free them? On landscapes whose optima are known.
 
 Every demonstration of a small space is judged by the model on the user's held-out events, once.
-Then 1 to 4 paths walk over what was found (`walks`), many times with other
-seeds, and nothing is asked any more.
+Then 1 to 4 paths walk over what was found (`walks`), many times with other seeds, and nothing is
+asked any more.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ are judged on them anew, and what has fallen behind zero-shot is served no more.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Any
 
 from lab.engines import EngineChoice, make_model
 from lab.evaluation.evaluation import Watch
-from lab.learning.filling import Contents, fill
+from lab.learning.filling import Contents, copy_whole, fill
 from lab.learning.learning import Learning
 from lab.learning.world import World, Writer, opened_world
 from lab.loop.population import POSITIVES, Test, titles_of_shop
@@ -110,7 +109,7 @@ class _Stream:
         shared = study.at - study.before
         await asyncio.to_thread(write_people, people, Shop(), self._asked, shared)
         before = study.folder / f"{BOTH}-{name}.sqlite3"
-        await asyncio.to_thread(_copied, people, before)
+        await asyncio.to_thread(copy_whole, people, before)
         await self._forecast(before)
         # Learned before the change, and then left as it is.
         static = Rows(study.folder / f"static-{name}.jsonl")
@@ -119,7 +118,7 @@ class _Stream:
         await fill(before, Contents([], []), POSITIVES)  # one file, without a journal
         for condition in Condition:
             file = study.folder / f"{condition}-{name}.sqlite3"
-            await asyncio.to_thread(_copied, before, file)
+            await asyncio.to_thread(copy_whole, before, file)
             for step in range(study.after + 1):
                 await self._step(file, condition.value, condition, step, static)
 
@@ -211,10 +210,3 @@ class _Stream:
 
 def _shown(row: dict[str, Any]) -> Demonstrated | None:
     return None if row["current"] is None else Demonstrated(row["current"], row["beside"])
-
-
-def _copied(base: Path, file: Path) -> None:
-    if not file.exists():
-        half = file.with_suffix(".half")
-        shutil.copyfile(base, half)
-        half.rename(file)

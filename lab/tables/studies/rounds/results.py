@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.tables.studies.lines import keep_line, read_lines
+from lab.lines import keep_line, read_lines
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from sqlalchemy import func, select
 
 from lab.engines import EngineChoice, make_model
 from lab.evaluation.evaluation import Watch
+from lab.learning.filling import copy_whole
 from lab.learning.learning import Learning
 from lab.learning.world import World, Writer, opened_world
 from lab.loop.arms import learning_arms
@@ -108,10 +108,7 @@ async def _run(study: Fig9, watch: Watch) -> None:
         await going.test_bare()
         for arm in ARMS:
             database = study.database(arm)
-            if not database.exists():
-                half = database.with_suffix(".half")
-                shutil.copy(study.base, half)
-                half.rename(database)
+            copy_whole(study.base, database)
             async with opened_world(database, POSITIVES) as own:
                 await going.run_arm(own, arm)
 

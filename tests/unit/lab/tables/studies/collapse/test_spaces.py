@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.lines import keep_line
 from lab.shop.taste import Shop
 from lab.tables.studies.collapse.spaces import Space, _key, landscape_of, read_judged, spaces
-from lab.tables.studies.lines import keep_line
 from services.optimizer.plan import Plan
 
 PLAN = Plan()

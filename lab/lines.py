@@ -1,4 +1,4 @@
-"""Lines of JSON that a study keeps as it goes: whatever ends it, what it has paid for is there."""
+"""Lines of JSON that a long run keeps: whatever ends it, what it has paid for is there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 
 def keep_line(file: Path, row: Mapping[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
     # Behind a torn line, so that this one is not lost with it.
     begin = "" if _is_whole(file) else "\n"
     with file.open("a", encoding="utf-8") as lines:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.tables.studies.lines import keep_line, read_lines
+from lab.lines import keep_line, read_lines
 
 
 def test_a_torn_line_is_left_out_and_takes_no_other_with_it(tmp_path: Path) -> None:
