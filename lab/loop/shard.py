@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lab.engines import make_model
 from lab.learning.filling import copy_whole
 from lab.learning.learning import Learning
 from lab.learning.world import World, Writer, opened_world
+from lab.lines import keep_line
 from lab.loop.arms import learning_arms
 from lab.loop.loop import Loop
 from lab.loop.names import ArmName, CandidatesFrom
@@ -75,8 +77,7 @@ class _Results:
         return (arm.value, user) in self._known
 
     def keep(self, tested: Tested) -> None:
-        with self._file.open("a") as lines:
-            lines.write(tested.as_line() + "\n")
+        keep_line(self._file, asdict(tested))
         self._known.add((tested.arm, tested.user))
 
     def tell(self, arm: ArmName, done: int, of: int) -> None:

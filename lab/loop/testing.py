@@ -3,12 +3,12 @@ candidates, which nobody who learned has seen."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.evaluation.methods import with_older_history
+from lab.lines import read_lines
 from lab.loop.population import POSITIVES, Test
 from services.catalog.repository import CatalogRepository
 from services.llm.port import LanguageModel, Priority, Terms
@@ -44,9 +44,6 @@ class Tested:
     log_scores: list[float]
     served: bool = False
     variants: list[tuple[float, float]] = field(default_factory=list)
-
-    def as_line(self) -> str:
-        return json.dumps(asdict(self))
 
 
 async def questions_about(
@@ -128,12 +125,7 @@ def read_tested(files: Iterable[Path]) -> dict[tuple[str, str], Tested]:
     """By arm and user. A torn last line is left out."""
     found = {}
     for file in files:
-        if not file.exists():
-            continue
-        for line in file.read_text().splitlines():
-            try:
-                one = Tested(**json.loads(line))
-            except ValueError:
-                continue
+        for row in read_lines(file):
+            one = Tested(**row)
             found[one.arm, one.user] = one
     return found
