@@ -52,7 +52,10 @@ def evaluate(
     ] = None,
     valid: Annotated[
         Path | None,
-        typer.Option(help="Where lambda is fitted. Default: valid-* beside a split test-*."),
+        typer.Option(
+            help="Where lambda is fitted and texts are judged. Default: valid-* beside a split "
+            "test-*, or one of --data about the same users."
+        ),
     ] = None,
     engine: Annotated[
         str,
@@ -98,20 +101,21 @@ def evaluate(
     from lab.engines import EngineChoice  # noqa: PLC0415
     from lab.evaluation.evaluation import Evaluation, Watch  # noqa: PLC0415
     from lab.evaluation.evaluation import evaluate as measure  # noqa: PLC0415
-    from lab.evaluation.files import beside  # noqa: PLC0415
+    from lab.evaluation.files import validation_of  # noqa: PLC0415
 
     console = Console(stderr=True)
     file = data / split if data is not None and (data / split).is_file() else split
+    folder = file.parent if data is None else data
     if calibrated and mode is not Mode.FIRST_TOKEN:
         raise ConfigurationError("--calibrated: only first_token has a label prior")
     form = PromptFormat(template=template, mode=mode)
     evaluation = Evaluation(
-        data=file.parent if data is None else data,
+        data=folder,
         split=file,
         method=method,
         out=out,
         weight=_weight(weight or _default_weight(method)),
-        valid=valid or beside(file),
+        valid=valid or validation_of(file, folder),
         users=users,
         engine=EngineChoice(engine, model, api_key, at_once),
         ranking=Method(form, permutations, calibrated),

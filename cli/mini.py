@@ -66,7 +66,7 @@ def train(
 
     [bold]lrgd lab mini train --out /tmp/mini --millions 50 --threads 2[/]
 
-    [bold]lrgd lab mini train --out build/games-lm --data games --millions 22[/]
+    [bold]lrgd lab mini train --out build/games-lm --data games --millions 20[/]
 
     [bold]--family[/] is for comparing architectures that are taught alike ([bold]lrgd lab
     table4[/]): qwen2 has biases on queries, keys and values; phi3 and mistral compute what llama
@@ -84,7 +84,7 @@ def train(
         layers=layers,
     )  # fmt: skip
     if data is not None:
-        run = replace(run, dropout=0.1)  # its users come round many times, generated ones never
+        run = replace(run, dropout=0.2)  # its users come round many times, generated ones never
     course = ShopCourse(out) if data is None else _in_domain(data, out, run.tokens)
     trainer = Trainer(run, course)
     console = Console(stderr=True)

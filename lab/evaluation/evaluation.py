@@ -65,13 +65,13 @@ class Evaluation:
     def __post_init__(self) -> None:
         if self.taught and self.valid is None:
             raise ConfigurationError(
-                f"{self.method} learns on validation targets: name their file by --valid, for "
-                f"{self.split.name} does not begin with test-"
+                f"{self.method} learns on validation targets: name their file by --valid, for no "
+                f"valid-*.jsonl of {self.data} is about the users of {self.split.name}"
             )
         if self.weight is None and self.valid is None:
             raise ConfigurationError(
-                "lambda is fitted on validation targets: name their file by --valid, for "
-                f"{self.split.name} does not begin with test-"
+                "lambda is fitted on validation targets: name their file by --valid, for no "
+                f"valid-*.jsonl of {self.data} is about the users of {self.split.name}"
             )
 
 

@@ -9,6 +9,7 @@ The history of a line is the first `history_length` items of the user's sequence
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -65,6 +66,27 @@ def beside(split: Path) -> Path | None:
     if not split.name.startswith("test-"):
         return None
     return split.with_name(split.name.replace("test-", "valid-", 1))
+
+
+def validation_of(split: Path, folder: Path) -> Path | None:
+    """That beside a split; or another one of the folder that asks about all of its users, for it
+    asks about the items before those of the split."""
+    named = beside(split)
+    if (named is not None and named.is_file()) or not split.is_file():
+        return named
+    asked = _user_ids(split)
+    files = sorted(folder.glob("valid-*.jsonl"))
+    return next((file for file in files if asked <= _user_ids(file)), named)
+
+
+def _user_ids(file: Path) -> frozenset[str]:
+    """Of the lines that can be read; whoever reads the file for good says what is wrong with
+    others."""
+    found = set()
+    for _, line in _lines(file):
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            found.add(str(json.loads(line)["user_id"]))
+    return frozenset(found)
 
 
 def _read_items(file: Path) -> dict[str, str]:

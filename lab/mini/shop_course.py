@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lab.mini.batches import Batch, batches
 from lab.mini.corpus import Corpus, Mix
-from lab.mini.model import Mini
+from lab.mini.model import Mini, prepare
 from lab.mini.moments import taught_moments, without_favorites
 from lab.mini.tokenizer import END, MiniTokenizer
 from lab.mini.training import Progress
@@ -44,6 +44,9 @@ class ShopCourse:
         self.tokenizer = MiniTokenizer.kept(out, lambda: vocabulary_texts(self.shop))
         self.corpus = Corpus(self.shop, self.tokenizer)
         self.watch = Watch(self.corpus, watched_users)
+
+    def prepare(self, model: Mini) -> None:
+        prepare(model)
 
     def steps(self, progress: Progress, rng: np.random.Generator) -> Iterator[Sequence[Batch]]:
         growing = progress.stage == "growing"

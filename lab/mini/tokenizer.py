@@ -8,13 +8,21 @@ prompts are put together from lines whose tokens are already known.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    pre_tokenizers,
+    trainers,
+)
 
 from services.llm.chat import Chat
 from services.prompts.labels import LABELS
@@ -36,11 +44,11 @@ MOST_TOKENS = 2_048
 _KEPT_LINES = 400_000
 
 # What may share a token. Lists begin lines: `\n-` is one piece. Words and runs of signs take the
-# space before them along; or all of a line, so that a frequent title is a token or two, but for a
-# label at its end.
+# space before them along; or all of a line, but for a label at its end, and for the space before
+# what is named: a title is the same tokens wherever it stands.
 WORDS = r"\n-?| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s"
 _LABEL = rf"(?:{'|'.join(LABELS)})(?=\n|$)"
-WHOLE_LINES = rf"\n-?|\"|;| ?{_LABEL}|(?:(?! {_LABEL})[^\n\";])+"
+WHOLE_LINES = rf"\n- ?|\"|; ?| ?{_LABEL}|\A |(?:(?! {_LABEL})[^\n\";])+"
 # Labels, alone and behind a space, must be whole however rare they are.
 _LABEL_WEIGHT = 100
 
@@ -59,24 +67,25 @@ class MiniTokenizer:
         texts: Callable[[], Iterable[str]],
         most: int = MOST_TOKENS,
         pieces: str = WORDS,
+        names: Sequence[str] = (),
     ) -> MiniTokenizer:
         """That of the folder; trained once, for a checkpoint means nothing under another one."""
         if not (folder / "tokenizer.json").exists():
-            cls.trained_on(texts(), most, pieces).save(folder)
+            cls.trained_on(texts(), most, pieces, names).save(folder)
         return cls.load(folder)
 
     @classmethod
     def trained_on(
-        cls, texts: Iterable[str], most: int = MOST_TOKENS, pieces: str = WORDS
+        cls,
+        texts: Iterable[str],
+        most: int = MOST_TOKENS,
+        pieces: str = WORDS,
+        names: Sequence[str] = (),
     ) -> MiniTokenizer:
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(pieces), "isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
-        tokenizer.decoder = decoders.ByteLevel()
+        """`names` are tokens as they are, beside `most` others."""
+        tokenizer = _untrained(pieces)
+        if names:
+            texts = _between(texts, names)
         trainer = trainers.BpeTrainer(
             vocab_size=most,
             min_frequency=2,
@@ -86,6 +95,7 @@ class MiniTokenizer:
         )
         labels = [text for label in LABELS for text in (label, f" {label}")]
         tokenizer.train_from_iterator([*texts, *(labels * _LABEL_WEIGHT)], trainer)
+        tokenizer.add_tokens(_whole(names))
         return cls(tokenizer)
 
     @classmethod
@@ -164,6 +174,36 @@ class MiniTokenizer:
         if len(ids) != 1:
             raise ValueError(f"{text!r} is {len(ids)} tokens")
         return ids[0]
+
+
+def _untrained(pieces: str) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pieces), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _whole(names: Iterable[str]) -> list[AddedToken]:
+    return [AddedToken(name, single_word=True, normalized=False) for name in names]
+
+
+def _between(texts: Iterable[str], names: Sequence[str]) -> Iterator[str]:
+    """What stands between names, for only that is made of the other tokens."""
+    finder = Tokenizer(models.WordLevel({PAD: 0}, unk_token=PAD))
+    finder.add_tokens(_whole(names))
+    for text in texts:
+        begin = 0
+        found = finder.encode(text, add_special_tokens=False)
+        for token, (start, stop) in zip(found.ids, found.offsets, strict=True):
+            if token:
+                yield text[begin:start]
+                begin = stop
+        yield text[begin:]
 
 
 def rendered(chat: Chat) -> str:

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from lab.mini.batches import Batch
 from lab.mini.families import Family
-from lab.mini.model import Mini, Shape, prepare
+from lab.mini.model import Mini, Shape
 from lab.mini.tokenizer import MiniTokenizer
 from services.demonstrations.versions import prompt_versions
 from services.errors import ConfigurationError
@@ -67,14 +67,17 @@ class Progress:
 
 
 class Course(Protocol):
-    """What is taught. `advance`: to what comes next, if it is time; whether anything has changed.
-    `steps`: the batches that the model learns from before its weights change."""
+    """What is taught. `prepare`: with which weights it begins. `steps`: the batches that the model
+    learns from before its weights change. `advance`: to what comes next, if it is time; whether
+    anything has changed."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def tokenizer(self) -> MiniTokenizer: ...
+
+    def prepare(self, model: Mini) -> None: ...
 
     def steps(self, progress: Progress, rng: np.random.Generator) -> Iterator[Sequence[Batch]]: ...
 
@@ -118,7 +121,7 @@ class Trainer:
             family=run.family,
         )
         self.model = Mini(shape, torch.bfloat16, run.dropout)
-        prepare(self.model)
+        course.prepare(self.model)
         self.model.to(self.device)
         self.optimizers = _optimizers(self.model, run.learning_rate)
         self._language = (

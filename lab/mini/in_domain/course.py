@@ -17,8 +17,9 @@ from lab.metrics import ndcg
 from lab.mini.batches import Batch, steps
 from lab.mini.corpus import Example, laid_out
 from lab.mini.in_domain.describing import Chosen, describe
+from lab.mini.in_domain.meanings import give_meaning
 from lab.mini.in_domain.shoppers import Shoppers
-from lab.mini.model import Mini
+from lab.mini.model import Mini, prepare
 from lab.mini.tokenizer import END, WHOLE_LINES, MiniTokenizer
 from lab.mini.training import Progress
 from lab.mini.watching import likelihoods
@@ -34,20 +35,23 @@ from services.prompts import (
     compose,
 )
 
-VOCABULARY = 12_288
+# Beside the titles that are tokens.
+VOCABULARY = 4_096
 STEP_EXAMPLES, STEP_TOKENS = 192, 1_536
 # Of the tokens, how many are of lives alone; of the examples after that, how many are still lives.
 # Of the others some write a demonstration, and the rest choose: most behind a demonstration, or two
 # where a prompt of paths has two.
-PROMPTS_AFTER, LIVED = 0.6, 0.5
+PROMPTS_AFTER, LIVED = 0.4, 0.5
 WRITING, DESCRIBED, PAIRED, NAMED = 0.12, 0.75, 0.35, 0.6
 LONGEST, WINDOW = 40, 10
 # Of a life's items so many are left out, in half of all lives: what follows still follows.
 LEFT_OUT = 0.2
 PER_WORD = 20
 NEIGHBORS = 8
-# Titles of frequent items become single tokens.
+# Of the other tokens, those of more frequent items' titles are longer.
 FREQUENT = 0.75
+# What all prompts have in common counts as if so many of them were read.
+AS_OFTEN = 1_000
 CUTOFF = 10
 
 
@@ -61,9 +65,16 @@ class InDomainCourse:
         self, shoppers: Shoppers, out: Path, tokens: int, watched_users: int = 100
     ) -> None:
         self.shoppers = shoppers
-        self.tokenizer = MiniTokenizer.kept(out, lambda: _texts(shoppers), VOCABULARY, WHOLE_LINES)
+        self.tokenizer = MiniTokenizer.kept(
+            out, lambda: _texts(shoppers), VOCABULARY, WHOLE_LINES, shoppers.names
+        )
         self._lived_until = PROMPTS_AFTER * tokens
         self._watched_users = watched_users
+
+    def prepare(self, model: Mini) -> None:
+        prepare(model)
+        ids = {title: self.tokenizer.id(title) for title in self.shoppers.names}
+        give_meaning(model.embed_tokens, ids)
 
     def steps(self, progress: Progress, rng: np.random.Generator) -> Iterator[Sequence[Batch]]:
         lived = 1.0 if progress.stage == "language" else LIVED
@@ -90,10 +101,12 @@ class InDomainCourse:
     def watched(
         self,
         model: Mini,
-        progress: Progress,  # noqa: ARG002
+        progress: Progress,
         forward: Callable[[Tensor], Tensor],  # noqa: ARG002
     ) -> dict[str, float]:
-        """nDCG@10 by likelihood on validation targets, which are not taught."""
+        """nDCG@10 by likelihood on validation targets, which are not taught; in as few words as
+        what is being taught."""
+        brief = progress.stage == "language"
         watched = self.shoppers.watched.first(self._watched_users)
         gains = []
         for question in watched.questions:
@@ -104,7 +117,8 @@ class InDomainCourse:
                 self.tokenizer.count,
             )
             answers = [self._answer(prompt.continued(title)) for title in prompt.titles]
-            scores = likelihoods(model, laid_out(self.tokenizer, prompt)[0], answers).tolist()
+            ids, _ = laid_out(self.tokenizer, prompt, brief=brief)
+            scores = likelihoods(model, ids, answers).tolist()
             target = watched.targets[question.user_id]
             gains.append(ndcg(judged(question, scores, target).rank, CUTOFF))
         return {"likelihood@50.zero_shot": round(float(np.mean(gains)), 4)}
@@ -240,7 +254,7 @@ def _texts(shoppers: Shoppers) -> Iterator[str]:
                 PromptFormat(mode=mode), PromptRequest(("one", "two"), ("three",),
                 demonstrated=demonstrated), len,
             )  # fmt: skip
-            yield from [prompt.chat().messages[0].content] * 20
+            yield from [prompt.chat().messages[0].content, prompt.lead] * AS_OFTEN
     longer = [items for items in shoppers.sequences if len(items) > 2]
     for place in rng.choice(len(longer), min(2_000, len(longer)), replace=False).tolist():
         items = longer[place]

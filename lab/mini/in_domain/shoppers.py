@@ -16,6 +16,7 @@ from services.errors import ConfigurationError
 from services.prompts.titles import clean, fold
 
 LEAST_ITEMS, MOST_SHARE = 5, 0.25
+LEAST_TAKERS, MOST_NAMES, SHORTEST_NAME = 3, 16_384, 3
 _WORD = re.compile(r"[A-Za-z0-9][\w'+.&]*")
 _EMPTY = frozenset(
     ("the", "a", "an", "of", "for", "and", "with", "in", "to", "on", "by", "from", "edition")
@@ -65,6 +66,16 @@ class Shoppers:
     def popularity(self) -> Counter[str]:
         """How many users took an item."""
         return Counter(item for items in self.sequences for item in set(items))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Titles that are a token each, for they are taken often enough to be learned as one; the
+        most frequent first. Only those that a byte-level tokenizer gives back as they are."""
+        takers: Counter[str] = Counter()
+        for item, count in self.popularity.items():
+            takers[self.titles[item]] += count
+        often = [title for title, count in takers.most_common(MOST_NAMES) if count >= LEAST_TAKERS]
+        return tuple(title for title in often if title.isascii() and len(title) >= SHORTEST_NAME)
 
     def beside(self, user: int, items: Sequence[str], size: int) -> list[str]:
         """What others chose with these items, the best first: as the other half of the users has

@@ -17,6 +17,7 @@ from tests.integration.cli.conftest import Done, Lrgd
 from tests.integration.llm.test_scripted_server import served
 
 USERS = 12
+TSV = ("items.tsv", "sequences.tsv")
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +106,24 @@ def test_baselines_that_ask_a_model_rank_everybody(evaluating: Evaluating, metho
 
 def test_who_cannot_learn_without_a_validation_file_says_so(shop: Path, tmp_path: Path) -> None:
     alone = tmp_path / "some.jsonl"
-    alone.write_bytes(shop.read_bytes())
-    done = Evaluating(alone, tmp_path)("lrgd", "--data", str(shop.parent))
+    for file, name in ((shop, alone.name), *((shop.with_name(tsv), tsv) for tsv in TSV)):
+        (tmp_path / name).write_bytes(file.read_bytes())
+    done = Evaluating(alone, tmp_path)("lrgd")
     assert done.code == 2
     assert "--valid" in done.said
+
+
+def test_a_file_of_any_name_is_learned_for_by_the_validation_file_about_its_users(
+    shop: Path, tmp_path: Path
+) -> None:
+    """Here of some of the users, with candidates in another order."""
+    rows = [json.loads(line) for line in shop.read_text().splitlines()[:2]]
+    for row in rows:
+        row["candidates"].reverse()
+    mine = tmp_path / "hidden.jsonl"
+    mine.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = Evaluating(mine, tmp_path).json("generated", "--data", str(shop.parent))
+    assert told["figures"]["users"] == 2
 
 
 def test_people_get_rows_to_compare_with_and_buckets_by_history(evaluating: Evaluating) -> None:

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from lab.mini.export import export  # noqa: E402
 from lab.mini.in_domain.course import InDomainCourse  # noqa: E402
 from lab.mini.in_domain.describing import Chosen, describe  # noqa: E402
+from lab.mini.in_domain.meanings import give_meaning  # noqa: E402
 from lab.mini.in_domain.shoppers import Shoppers  # noqa: E402
 from lab.mini.tokenizer import END  # noqa: E402
 from lab.mini.training import Progress, Run, Trainer  # noqa: E402
@@ -104,9 +105,9 @@ def test_histories_demonstrations_and_their_writing_are_taught(course: InDomainC
 
 def test_first_lives_are_taught_in_few_words(course: InDomainCourse) -> None:
     assert not any("Chosen so far" in text for text in texts(course, "language"))
-    progress = Progress(tokens=599)
+    progress = Progress(tokens=399)
     assert not course.advance(progress)
-    progress.tokens = 600
+    progress.tokens = 400
     assert course.advance(progress)
     assert progress.stage == "prompts"
     assert not course.advance(progress)
@@ -120,8 +121,37 @@ def test_every_item_of_a_life_is_predicted(course: InDomainCourse, shoppers: Sho
     assert all(shoppers.titles[item] in text for item in items)
 
 
-def test_a_frequent_title_is_a_token_or_two(course: InDomainCourse) -> None:
-    assert len(course.tokenizer.encode(" Star Racer Part 0 - Console")) <= 2
+def test_a_title_that_some_took_is_one_token_wherever_it_stands(
+    course: InDomainCourse, shoppers: Shoppers
+) -> None:
+    tokenizer = course.tokenizer
+    names = [shoppers.titles[item] for item, count in shoppers.popularity.items() if count > 2]
+    assert set(names) == set(shoppers.names)
+    for name in names:
+        for text in (name, f" {name}", f"- {name}\n", f'["{name}", 1]', f"Like {name}, or {name}."):
+            assert tokenizer.id(name) in tokenizer.encode(text)
+            assert tokenizer.decode(tokenizer.encode(text)) == text
+    longer = f"{names[0]}s"
+    assert tokenizer.id(names[0]) not in tokenizer.encode(longer)
+    assert tokenizer.decode(tokenizer.encode(longer)) == longer
+
+
+def test_a_byte_level_tokenizer_has_no_name_that_it_would_garble(shoppers: Shoppers) -> None:
+    titles = dict(shoppers.titles, i0="Ōkami", i1="Pokémon", i2="Go")
+    assert not {"Ōkami", "Pokémon", "Go"} & set(replace(shoppers, titles=titles).names)
+
+
+def test_titles_of_rare_words_in_common_begin_beside_each_other() -> None:
+    torch.manual_seed(0)
+    others = [f"Word{n} Other{n}" for n in range(40)]
+    titles = ["Halo 3", "Halo Wars", "Wii Play", "Wii Fit", "?!", *others]
+    noise = torch.randn(len(titles), 512)
+    table = noise.clone()
+    give_meaning(table, {title: row for row, title in enumerate(titles)})
+    alike = torch.nn.functional.cosine_similarity(table[:, None], table[None], dim=-1)
+    assert min(alike[0, 1], alike[2, 3]) > 0.2 > abs(alike[0, 2])
+    assert torch.allclose(table.norm(dim=-1), noise.norm(dim=-1))
+    assert torch.equal(table[4], noise[4])  # no words
 
 
 def test_labels_are_tokens_of_their_own(course: InDomainCourse) -> None:

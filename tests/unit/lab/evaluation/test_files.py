@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.evaluation.files import BadLine, beside, read_data, read_split
+from lab.evaluation.files import BadLine, beside, read_data, read_split, validation_of
 from lab.evaluation.questions import Split
 from services.errors import ConfigurationError
 from tests.unit.lab.evaluation.conftest import ROWS, WriteData
@@ -105,3 +106,19 @@ def test_the_digest_changes_with_any_of_the_files(write_data: WriteData) -> None
 def test_a_validation_file_lies_beside_its_test_file() -> None:
     assert beside(Path("a/test-some.jsonl")) == Path("a/valid-some.jsonl")
     assert beside(Path("a/some.jsonl")) is None
+
+
+def test_another_file_about_the_same_users_has_their_validation_targets(
+    write_data: WriteData, tmp_path: Path
+) -> None:
+    folder = write_data()
+    others = [{**row, "user_id": "zoe"} for row in ROWS[:1]]
+    for name, rows in (("valid-a.jsonl", others), ("valid-b.jsonl", ROWS)):
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mine = tmp_path / "hidden.jsonl"
+    mine.write_text("not JSON\n" + json.dumps(ROWS[0]) + "\n")
+    assert validation_of(mine, folder) == folder / "valid-b.jsonl"
+    (folder / "valid-b.jsonl").unlink()
+    assert validation_of(mine, folder) is None
+    assert validation_of(folder / "test-few.jsonl", folder) == folder / "valid-few.jsonl"
+    assert validation_of(tmp_path / "absent.jsonl", folder) is None
