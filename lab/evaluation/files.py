@@ -75,7 +75,8 @@ def validation_of(split: Path, folder: Path) -> Path | None:
     if (named is not None and named.is_file()) or not split.is_file():
         return named
     asked = _user_ids(split)
-    files = sorted(folder.glob("valid-*.jsonl"))
+    # Of several the last, as tables have it: uniform candidates come before popular ones.
+    files = sorted(folder.glob("valid-*.jsonl"), reverse=True)
     return next((file for file in files if asked <= _user_ids(file)), named)
 
 

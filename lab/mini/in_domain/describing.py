@@ -37,7 +37,8 @@ REASONS = (
     "the user likes {terms}",
     "it goes with {terms}",
 )
-MOST_TERMS, MOST_EVIDENCE, MOST_NAMED = 6, 4, 4
+MOST_TERMS, MOST_EVIDENCE, MOST_NAMED = 6, 4, 8
+NAMES_LENGTH = 220  # characters of a sentence, for its other words have room beside them
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,12 @@ def _example(
 def _naming(beside: Sequence[Chosen], rng: np.random.Generator) -> str:
     """What these have in common, and mostly the first of them by name."""
     terms = _liked(beside, rng)[: int(rng.integers(1, 4))]
-    if rng.random() < 0.3:
+    if rng.random() < 0.15:
         return _said(SUGGESTIONS, terms, rng)
-    titles = list(dict.fromkeys(one.title for one in beside))[
-        : int(rng.integers(2, MOST_NAMED + 1))
-    ]
+    titles = list(dict.fromkeys(one.title for one in beside))
+    titles = titles[: int(rng.integers(2, MOST_NAMED + 1))]
+    while len(titles) > 1 and sum(map(len, titles)) > NAMES_LENGTH:
+        titles.pop()
     phrase = NAMING[int(rng.integers(len(NAMING)))]
     return phrase.format(titles=_listed(titles), terms=_listed(terms))
 
