@@ -66,13 +66,13 @@ def train(
 
     [bold]lrgd lab mini train --out /tmp/mini --millions 50 --threads 2[/]
 
-    [bold]lrgd lab mini train --out build/games-lm --data games --millions 20[/]
+    [bold]lrgd lab mini train --out build/games-lm --data games --millions 5[/]
 
     [bold]--family[/] is for comparing architectures that are taught alike ([bold]lrgd lab
     table4[/]): qwen2 has biases on queries, keys and values; phi3 and mistral compute what llama
     computes, in other files, so they are other models only with another [bold]--seed[/].
 
-    [bold]lrgd lab mini train --out build/games-qwen2 --data games --family qwen2 --millions 8[/]
+    [bold]lrgd lab mini train --out build/games-qwen2 --data games --family qwen2 --millions 5[/]
     """
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
@@ -84,7 +84,7 @@ def train(
         layers=layers,
     )  # fmt: skip
     if data is not None:
-        run = replace(run, dropout=0.2)  # its users come round many times, generated ones never
+        run = replace(run, dropout=0.25)  # its users come round many times, generated ones never
     course = ShopCourse(out) if data is None else _in_domain(data, out, run.tokens)
     trainer = Trainer(run, course)
     console = Console(stderr=True)

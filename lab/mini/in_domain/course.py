@@ -73,8 +73,10 @@ class InDomainCourse:
 
     def prepare(self, model: Mini) -> None:
         prepare(model)
-        ids = {title: self.tokenizer.id(title) for title in self.shoppers.names}
-        give_meaning(model.embed_tokens, ids)
+        titles = self.shoppers.titles
+        named = {title: self.tokenizer.id(title) for title in self.shoppers.names}
+        lives = ([titles[item] for item in items] for items in self.shoppers.sequences)
+        give_meaning(model.embed_tokens, named, lives)
 
     def steps(self, progress: Progress, rng: np.random.Generator) -> Iterator[Sequence[Batch]]:
         lived = 1.0 if progress.stage == "language" else LIVED
