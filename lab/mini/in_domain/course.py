@@ -41,7 +41,7 @@ STEP_EXAMPLES, STEP_TOKENS = 192, 1_536
 # Of the tokens, how many are of lives alone; of the examples after that, how many are still lives.
 # Of the others some write a demonstration, and the rest choose: most behind a demonstration, or two
 # where a prompt of paths has two.
-PROMPTS_AFTER, LIVED = 0.4, 0.5
+PROMPTS_AFTER, LIVED = 0.25, 0.5
 WRITING, DESCRIBED, PAIRED, NAMED = 0.12, 0.75, 0.35, 0.6
 LONGEST, WINDOW = 40, 10
 # Of a life's items so many are left out, in half of all lives: what follows still follows.

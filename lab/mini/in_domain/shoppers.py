@@ -16,7 +16,7 @@ from services.errors import ConfigurationError
 from services.prompts.titles import clean, fold
 
 LEAST_ITEMS, MOST_SHARE = 5, 0.25
-LEAST_TAKERS, MOST_NAMES, SHORTEST_NAME = 3, 16_384, 3
+MOST_NAMES, SHORTEST_NAME = 20_000, 3
 _WORD = re.compile(r"[A-Za-z0-9][\w'+.&]*")
 _EMPTY = frozenset(
     ("the", "a", "an", "of", "for", "and", "with", "in", "to", "on", "by", "from", "edition")
@@ -69,13 +69,17 @@ class Shoppers:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Titles that are a token each, for they are taken often enough to be learned as one; the
-        most frequent first. Only those that a byte-level tokenizer gives back as they are."""
-        takers: Counter[str] = Counter()
+        """Titles that are a token each, those of more takers first: all, if they are not too many,
+        for beside them one in pieces would have the chance of nothing. Only those that a byte-level
+        tokenizer gives back as they are: it takes a word in Latin letters for bytes."""
+        takers: Counter[str] = Counter(dict.fromkeys(self.titles.values(), 0))
         for item, count in self.popularity.items():
             takers[self.titles[item]] += count
-        often = [title for title, count in takers.most_common(MOST_NAMES) if count >= LEAST_TAKERS]
-        return tuple(title for title in often if title.isascii() and len(title) >= SHORTEST_NAME)
+        return tuple(
+            title
+            for title, _ in takers.most_common(MOST_NAMES)
+            if len(title) >= SHORTEST_NAME and (title.isascii() or " " in title)
+        )
 
     def beside(self, user: int, items: Sequence[str], size: int) -> list[str]:
         """What others chose with these items, the best first: as the other half of the users has
