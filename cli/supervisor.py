@@ -21,6 +21,8 @@ STEADY_SECONDS = 30.0  # a child that lived this long starts again without a pau
 CHECK_EVERY = 0.5
 TAIL_LINES = 15
 PR_SET_PDEATHSIG = 1
+# Loaded here: between fork and exec, nothing may wait for a lock that a thread of the parent held.
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 log = get_logger(__name__)
 
@@ -53,28 +55,27 @@ class Running:
 
 class Supervisor:
     def __init__(self, *, on_restart: Callable[[str], None] = lambda _name: None) -> None:
-        self._running: list[Running] = []
+        # Those that were started side by side, and before them those that they need.
+        self._started: list[list[Running]] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._on_restart = on_restart
 
     async def start(self, *children: Child) -> None:
         """Start children side by side and return when all of them work."""
+        beside: list[Running] = []
+        self._started.append(beside)
         for child in children:
-            running = Running(child, await _spawn(child))
-            self._running.append(running)
-        await asyncio.gather(*(self._until_ready(r) for r in self._running[-len(children) :]))
-        self._watchers += [
-            asyncio.create_task(self._watch(r)) for r in self._running[-len(children) :]
-        ]
+            beside.append(Running(child, await _spawn(child)))  # noqa: PERF401 - stop sees each
+        await asyncio.gather(*map(self._until_ready, beside))
+        self._watchers += [asyncio.create_task(self._watch(running)) for running in beside]
 
     async def stop(self) -> None:
-        """End the children, the last started first, each by request and then by force."""
+        """End the children, the last started first, by request and then by force."""
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
-        for running in reversed(self._running):
-            await _end(running)
-        self._running.clear()
+        while self._started:
+            await asyncio.gather(*map(_end, self._started.pop()))
 
     async def _until_ready(self, running: Running) -> None:
         child = running.child
@@ -156,7 +157,8 @@ async def _kill_group(process: asyncio.subprocess.Process) -> None:
 
 def _end_with_parent() -> None:
     """Runs in the child: when we are killed outright, it is told to stop as well."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    assert LIBC is not None
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _tail(log_file: Path) -> str:

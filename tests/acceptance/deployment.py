@@ -21,6 +21,7 @@ import psutil
 from services.ports import free_port
 
 START_SECONDS = 90.0
+STOP_SECONDS = 60.0
 
 
 class Deployment:
@@ -79,7 +80,17 @@ class Deployment:
         """Tell it to stop; its exit status."""
         assert self.process is not None
         self.process.send_signal(sig)
-        return self.process.wait(60)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            # Or what is left of it disturbs the tests that follow.
+            for process in self.family():
+                process.kill()
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(
+                f"not ended within {STOP_SECONDS:g} s:\n{self.output}\n{self.logs()}"
+            ) from None
 
     def get(self, path: str) -> tuple[int, Any]:
         try:
