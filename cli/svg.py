@@ -66,7 +66,7 @@ def figure(title: str, panels: Sequence[Panel]) -> str:
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
         f"width='{width}' height='{height}' role='img' aria-label={quoteattr(title)}>",
         f"<rect width='{width}' height='{height}' fill='white'/>",
-        _text(title, width / 2, 20, size=14, anchor="middle", weight="bold"),
+        text_at(title, width / 2, 20, size=14, anchor="middle", weight="bold"),
     ]
     for number, panel in enumerate(panels):
         parts.append(f"<g transform='translate({number * WIDTH} 0)'>")
@@ -81,29 +81,29 @@ def figure(title: str, panels: Sequence[Panel]) -> str:
 
 def _panel(panel: Panel) -> list[str]:
     points = [point for line in panel.lines for point in line.points]
-    parts = [_text(panel.title, LEFT, TOP - 14, size=12)]
+    parts = [text_at(panel.title, LEFT, TOP - 14, size=12)]
     if not points:
-        return [*parts, _text("no rounds yet", WIDTH / 2, HEIGHT / 2, size=12, anchor="middle")]
-    across = _Axis.of([x for x, _ in points], LEFT, WIDTH - RIGHT, whole=panel.whole)
+        return [*parts, text_at("no rounds yet", WIDTH / 2, HEIGHT / 2, size=12, anchor="middle")]
+    across = Axis.of([x for x, _ in points], LEFT, WIDTH - RIGHT, whole=panel.whole)
     ends = [end for line in panel.lines for _, low, high in line.bars for end in (low, high)]
-    up = _Axis.of([*(y for _, y in points), *ends], HEIGHT - BOTTOM, TOP, whole=False)
+    up = Axis.of([*(y for _, y in points), *ends], HEIGHT - BOTTOM, TOP, whole=False)
     for y in up.ticks:
         at = up.place(y)
         parts.append(
             f"<line x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{at:.1f}' y2='{at:.1f}' stroke='{GRID}'/>"
         )
-        parts.append(_text(f"{y:.{up.digits}f}", LEFT - 6, at + 4, size=11, anchor="end"))
+        parts.append(text_at(f"{y:.{up.digits}f}", LEFT - 6, at + 4, size=11, anchor="end"))
     for x in across.ticks:
         place = across.place(x)
-        parts.append(_text(f"{x:g}", place, HEIGHT - BOTTOM + 18, size=11, anchor="middle"))
-    parts.append(_text(panel.x_label, WIDTH / 2, HEIGHT - 8, size=11, anchor="middle"))
+        parts.append(text_at(f"{x:g}", place, HEIGHT - BOTTOM + 18, size=11, anchor="middle"))
+    parts.append(text_at(panel.x_label, WIDTH / 2, HEIGHT - 8, size=11, anchor="middle"))
     for line in panel.lines:
         parts += _drawn(line, across, up)
     return parts
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     low: float
     high: float
     step: float
@@ -111,7 +111,7 @@ class _Axis:
     end: float
 
     @classmethod
-    def of(cls, values: Sequence[float], begin: float, end: float, *, whole: bool) -> _Axis:
+    def of(cls, values: Sequence[float], begin: float, end: float, *, whole: bool) -> Axis:
         """From one round number to another."""
         low, high = min(values), max(values)
         span = high - low or (1.0 if whole else 0.1)
@@ -144,7 +144,7 @@ def _round_step(least: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
 
 
-def _drawn(line: Line, across: _Axis, up: _Axis) -> list[str]:
+def _drawn(line: Line, across: Axis, up: Axis) -> list[str]:
     places = [
         None if y is None else (across.place(x), up.place(y))
         for x, y in zip(line.xs, line.ys, strict=True)
@@ -179,11 +179,11 @@ def _legend(line: Line, x: float, y: float) -> list[str]:
     return [
         f"<line x1='{x}' x2='{x + 22}' y1='{y}' y2='{y}' stroke='{line.color}' "
         f"stroke-width='{line.width}'{dashes}/>",
-        _text(line.name, x + 28, y + 4, size=11),
+        text_at(line.name, x + 28, y + 4, size=11),
     ]
 
 
-def _text(
+def text_at(
     text: str, x: float, y: float, *, size: int, anchor: str = "start", weight: str = "normal"
 ) -> str:
     return (

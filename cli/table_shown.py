@@ -15,6 +15,7 @@ from rich.table import Column, Table
 
 from cli.figures import Figures
 from cli.progress import Told
+from cli.table_plots import over_bare
 
 if TYPE_CHECKING:
     from lab.tables.rechecked import Rechecked
@@ -53,7 +54,9 @@ class TableCommand:
         measured, detail = figures_of(kept, self.table.rows, self.compared)
         text = rendered.table2(detail, self.compared)
         if self.whole:
-            keep_run(self.table.out, self.name, text, measured, rendered.notes(detail))
+            plot = over_bare(detail, rendered.NAMES[self.compared])
+            plots = {} if plot is None else {self.name: plot}
+            keep_run(self.table.out, self.name, text, measured, rendered.notes(detail), plots=plots)
         if markdown:
             print(text, end="")
         elif as_json:
@@ -86,6 +89,7 @@ def _show_rechecked(found: list[Rechecked], figures: Figures, *, as_json: bool) 
 
 
 def _print_rows(detail: dict[str, Any], compared: str) -> None:
+    from lab.tables.markdown import reached_lines  # noqa: PLC0415
     from lab.tables.standing import told_beside  # noqa: PLC0415
 
     metrics = told_beside(compared)[:3]
@@ -105,6 +109,8 @@ def _print_rows(detail: dict[str, Any], compared: str) -> None:
                 "" if best is None else f"{best['p']:.4f}",
             )
         Console().print(shown)
+        for line in reached_lines(table, compared):
+            Console(soft_wrap=True, highlight=False).print(escape(line))
     if detail["missing"]:
         Console(stderr=True).print(f"not run: {', '.join(detail['missing'])}", soft_wrap=True)
 

@@ -6,18 +6,67 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lab.tables.rows import RANDOM, ROWS
-from lab.tables.standing import COMPARED, METRICS, told_beside
+from lab.tables.standing import BARE, COMPARED, METRICS, OURS, PURE, told_beside
 
 IN_DOMAIN = "in-domain LM"  # as its card names it
 SHOWN = METRICS[:3]
-_NAMES = dict(zip(METRICS, ("nDCG@1", "nDCG@10", "Recall@10", "Effect_D", "GAUC"), strict=True))
+BY_HISTORY = ("popularity", "covisit", "sasrec", "sasrec_fused", BARE, "generated", PURE, OURS)
+NAMES = dict(zip(METRICS, ("nDCG@1", "nDCG@10", "Recall@10", "Effect_D", "GAUC"), strict=True))
 
 
 def table2(detail: Mapping[str, Any], compared: str = COMPARED) -> str:
     """With another metric to compare rows by, the table of that metric."""
-    return "\n".join(
-        _candidates(name, table["rows"], compared) for name, table in detail["candidates"].items()
-    )
+    parts = []
+    for name, table in detail["candidates"].items():
+        parts.append(_candidates(name, table["rows"], compared))
+        parts += [f"- {line}" for line in reached_lines(table, compared)]
+        if compared == COMPARED:
+            parts += _by_history(table["by_history"])
+        parts.append("")
+    return "\n".join(parts)
+
+
+def reached_lines(table: Mapping[str, Any], compared: str) -> list[str]:
+    """How our rows stand to those that they have to be worth more than, in words."""
+    return [
+        f"{one['row']} over {one['other']}: {one['difference']:+.4f} {NAMES[compared]} "
+        f"({one['interval'][0]:+.4f} to {one['interval'][1]:+.4f}, p {one['p']:.4f}, "
+        f"{one['users']:,} users)" + _gained(one.get("gain", {}))
+        for one in table["reached"]
+    ]
+
+
+def _gained(gain: Mapping[str, float]) -> str:
+    if not gain:
+        return ""
+    told = ", ".join(f"{NAMES[metric]} {100 * share:+.2f} %" for metric, share in gain.items())
+    return f"; in each metric over the row that is best in it: {told}"
+
+
+def _by_history(buckets: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Of rows that many will look for, about the same users."""
+    asked = {row: sum(one["users"] for one in buckets[row]) for row in BY_HISTORY if row in buckets}
+    rows = [row for row, users in asked.items() if users == max(asked.values())]
+    if len(rows) < 2:
+        return []
+    names = list(dict.fromkeys(one["history"] for row in rows for one in buckets[row]))
+    lines = [
+        "",
+        f"{NAMES[COMPARED]} by length of the history, and in brackets of how many users:",
+        "",
+        f"| row | {' | '.join(names)} |",
+        f"|---{'|---' * len(names)}|",
+    ]
+    for row in rows:
+        inside = {one["history"]: one for one in buckets[row]}
+        cells = [
+            f"{_figure(inside[name][COMPARED])} ({inside[name]['users']:,})"
+            if name in inside
+            else ""
+            for name in names
+        ]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return lines
 
 
 def table4(detail: Mapping[str, Any]) -> str:
@@ -85,7 +134,7 @@ def meant_by(engine: str) -> str:
 def _candidates(name: str, rows: Sequence[Mapping[str, Any]], compared: str) -> str:
     columns = ["row"]
     for metric in told_beside(compared):
-        columns += [_NAMES[metric], "95 %"] if metric == compared else [_NAMES[metric]]
+        columns += [NAMES[metric], "95 %"] if metric == compared else [NAMES[metric]]
     columns += ["users", "λ", "against the best other row", "p"]
     columns += ["ranked worse than by zero_shot"] if compared == COMPARED else []
     lines = [

@@ -23,7 +23,7 @@ Figures = dict[str, float]
 METRICS = ("ndcg@1", "ndcg@10", "recall@10", "effect_d", "gauc")
 COMPARED, FIRST_PLACE = "ndcg@10", "ndcg@1"
 OURS, BARE = "lrgd_fused", "zero_shot"
-PURE = "lrgd"
+PURE, BELOW = "lrgd", (BARE, "generated")
 
 
 def figures_of(
@@ -54,8 +54,13 @@ def _of_file(
     wanted = (*told_beside(compared), "users", *(["harm_rate"] if compared == COMPARED else []))
     for row in told:
         figures |= {f"{name}.{row['row']}.{key}": row[key] for key in wanted if key in row}
-    figures |= {f"{name}.{key}": value for key, value in _gains(rows, compared).items()}
-    return figures, {"rows": told, "by_history": {one.row: _buckets(one) for one in ordered}}
+    reached = _reached(rows, compared)
+    figures |= {f"{name}.{key}": value for key, value in _figures_of(reached).items()}
+    return figures, {
+        "rows": told,
+        "reached": reached,
+        "by_history": {one.row: _buckets(one) for one in ordered},
+    }
 
 
 def told_beside(compared: str) -> tuple[str, ...]:
@@ -86,16 +91,14 @@ def _row(one: KeptRow, rows: Mapping[str, KeptRow], compared: str) -> dict[str, 
     }
     best = best_other(one, rows, compared)
     if best is not None:
-        over = _compared(one, best, compared)
-        row["best_other"] = {
-            "row": best.row, "difference": over.difference,
-            "interval": [over.low, over.high], "p": over.p,
-        }  # fmt: skip
+        row["best_other"] = {"row": best.row, **_over(one, best, compared)}
     bare = rows.get(BARE)
-    if bare is not None and ROWS[one.row].asks and one.row != BARE:
-        mine, theirs = _common(one, bare)
-        worse = [m > t for m, t in zip(mine, theirs, strict=True)]
-        row["harm_rate"] = float(np.mean(worse))
+    if bare is not None and one.row != BARE:
+        row["over_bare"] = _over(one, bare, compared)
+        if ROWS[one.row].asks:
+            mine, theirs = _common(one, bare)
+            worse = [m > t for m, t in zip(mine, theirs, strict=True)]
+            row["harm_rate"] = float(np.mean(worse))
     return row
 
 
@@ -112,27 +115,54 @@ def common_mean(one: KeptRow, other: KeptRow, metric: str) -> float:
     return _metric(one, metric, set(one.users) & set(other.users))
 
 
-def _gains(rows: Mapping[str, KeptRow], compared: str) -> Figures:
-    """Of the fused method over the best other row, on the users that both were asked about."""
-    found: Figures = {}
-    pure = rows.get(PURE)
-    for other in (BARE, "generated"):
-        if pure is not None and other in rows:
-            found[f"p.lrgd_vs_{other}"] = _compared(pure, rows[other], compared).p
-    ours = rows.get(OURS)
-    if ours is None:
-        return found
-    others = [other for other in rows.values() if other.row != OURS]
-    for metric in (metric for metric in told_beside(compared) if "@" in metric):
-        users = set(ours.users)
-        mine = _metric(ours, metric, users)
-        most = max((_metric(other, metric, users) for other in others), default=0.0)
-        if most:
-            found[f"gain.{metric}"] = mine / most - 1
-    best = best_other(ours, rows, compared)
-    if best is not None:
-        found["p.gain"] = _compared(ours, best, compared).p
+def _reached(rows: Mapping[str, KeptRow], compared: str) -> list[dict[str, Any]]:
+    """How our rows stand to those that they have to be worth more than, on the users that both were
+    asked about. `gain`: what the fused one has, in each metric over the row that is best in it."""
+    found: list[dict[str, Any]] = []
+    pure, ours = rows.get(PURE), rows.get(OURS)
+    if pure is not None:
+        found += [
+            {"row": PURE, "other": other, **_over(pure, rows[other], compared)}
+            for other in BELOW
+            if other in rows
+        ]
+    best = None if ours is None else best_other(ours, rows, compared)
+    if ours is not None and best is not None:
+        over = _over(ours, best, compared)
+        found.append({"row": OURS, "other": best.row, **over, "gain": _gain(ours, rows, compared)})
     return found
+
+
+def _gain(ours: KeptRow, rows: Mapping[str, KeptRow], compared: str) -> Figures:
+    """As a share of the best other row's. A metric in which that has nothing is left out."""
+    found = {}
+    users = set(ours.users)
+    others = [other for other in rows.values() if other.row != ours.row]
+    for metric in (metric for metric in told_beside(compared) if "@" in metric):
+        most = max(_metric(other, metric, users) for other in others)
+        if most:
+            found[metric] = _metric(ours, metric, users) / most - 1
+    return found
+
+
+def _figures_of(reached: Sequence[Mapping[str, Any]]) -> Figures:
+    figures: Figures = {}
+    for one in reached:
+        if "gain" in one:
+            figures |= {f"gain.{metric}": value for metric, value in one["gain"].items()}
+            figures["p.gain"] = one["p"]
+        else:
+            figures[f"p.{one['row']}_vs_{one['other']}"] = one["p"]
+    return figures
+
+
+def _over(one: KeptRow, other: KeptRow, compared: str) -> dict[str, Any]:
+    over = _compared(one, other, compared)
+    users = len(set(one.users) & set(other.users))
+    return {
+        "difference": over.difference, "interval": [over.low, over.high], "p": over.p,
+        "users": users,
+    }  # fmt: skip
 
 
 def _compared(one: KeptRow, other: KeptRow, compared: str) -> Comparison:

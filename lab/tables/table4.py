@@ -17,12 +17,10 @@ from lab.evaluation.evaluation import Watch
 from lab.tables import table2
 from lab.tables.kept import KeptRow
 from lab.tables.rows import TABLE4
-from lab.tables.standing import BARE, Figures, figures_of
+from lab.tables.standing import BELOW, Figures, figures_of
 from lab.tables.table2 import Table2, fingerprint_of
 from services.errors import ConfigurationError
 from services.llm.card import read_card
-
-COMPARED_WITH = (BARE, "generated")
 
 
 def run(
@@ -145,5 +143,6 @@ def _column(file: str, rows: Sequence[KeptRow]) -> tuple[Figures, dict[str, Any]
     told, detail = figures_of(rows)
     figures = {name.removeprefix(f"{file}."): value for name, value in told.items()}
     figures = {name: value for name, value in figures.items() if "gain" not in name.split(".")}
-    p = {other: figures.get(f"p.lrgd_vs_{other}") for other in COMPARED_WITH}
-    return figures, {**detail["candidates"][file], "p": p}
+    p = {other: figures.get(f"p.lrgd_vs_{other}") for other in BELOW}
+    column = {key: value for key, value in detail["candidates"][file].items() if key != "reached"}
+    return figures, {**column, "p": p}

@@ -15,13 +15,12 @@ from lab.evaluation.evaluation import Watch
 from lab.tables import table2
 from lab.tables.kept import KeptRow
 from lab.tables.rows import ROWS
-from lab.tables.standing import BARE, COMPARED, OURS, PURE, Figures, best_other, common_mean
+from lab.tables.standing import BELOW, COMPARED, OURS, PURE, Figures, best_other, common_mean
 from lab.tables.table2 import Table2
 from lab.tables.trial import Trial
 from services.errors import ConfigurationError
 
 METRICS = ("ndcg@1", "ndcg@10", "recall@10")
-OTHERS = (BARE, "generated")
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _wins(trials: Sequence[dict[str, KeptRow]]) -> dict[str, int]:
     found = {}
     there = trials[0]
     if PURE in there:
-        for other in OTHERS:
+        for other in BELOW:
             if other in there:
                 found[f"{PURE}_over_{other}"] = sum(_ahead(one[PURE], one[other]) for one in trials)
     if OURS in there and len(there) > 1:

@@ -7,7 +7,7 @@ import pytest
 
 from lab.tables.candidates import candidates_files
 from lab.tables.kept import KeptRow, all_kept, find, keep
-from lab.tables.markdown import notes, table2
+from lab.tables.markdown import notes, reached_lines, table2
 from lab.tables.report import rendered
 from lab.tables.runs import Run, command_line, read_runs, write_run
 from lab.tables.standing import figures_of
@@ -53,6 +53,27 @@ def test_the_gain_is_over_the_best_other_row_in_each_metric() -> None:
     assert "uniform.gain.ndcg@1" not in figures
     assert figures["uniform.p.gain"] < 0.01
     assert figures["uniform.p.lrgd_vs_zero_shot"] < 0.01
+
+
+def test_what_is_reached_is_told_in_words() -> None:
+    figures, detail = figures_of(ROWS)
+    reached = detail["candidates"]["uniform"]["reached"]
+    assert [(one["row"], one["other"]) for one in reached] == [
+        ("lrgd", "zero_shot"), ("lrgd", "generated"), ("lrgd_fused", "sasrec"),
+    ]  # fmt: skip
+    told = "\n".join(reached_lines(detail["candidates"]["uniform"], "ndcg@10"))
+    difference = figures["uniform.lrgd.ndcg@10"] - figures["uniform.zero_shot.ndcg@10"]
+    assert f"lrgd over zero_shot: {difference:+.4f} nDCG@10" in told
+    assert "20 users); in each metric over the row that is best in it: nDCG@10 +58.50 %" in told
+    assert told in table2(detail).replace("- lrgd", "lrgd")
+
+
+def test_rows_are_shown_by_history_where_all_of_them_were_asked_about_the_same_users() -> None:
+    _, detail = figures_of(ROWS)
+    text = table2(detail)
+    assert "| popularity | .387 (20) | .387 (20) |" in text
+    assert "| sasrec | .631 (20) | .631 (20) |" in text
+    assert text.count("| lrgd_fused |") == 1
 
 
 def test_harm_is_who_is_ranked_worse_than_by_zero_shot() -> None:
