@@ -13,7 +13,7 @@ from typing import Any
 from lab.engines import EngineChoice, make_model
 from lab.evaluation.answers import Answers, ask_all
 from lab.evaluation.counted import Counted
-from lab.evaluation.files import Data, existing, read_data, read_split
+from lab.evaluation.files import Data, existing, expect_earlier, read_data, read_split
 from lab.evaluation.fitting import MEASURE, FittedWeight, fit_weight
 from lab.evaluation.judging import by_user
 from lab.evaluation.learned import Learned, Lesson, learn
@@ -106,6 +106,7 @@ def read_material(evaluation: Evaluation, data: Data | None = None) -> Material:
     valid = None
     if evaluation.valid is not None and (evaluation.weight is None or evaluation.taught):
         valid = read_split(evaluation.valid, data)
+        expect_earlier(valid, whole)
     return Material(data.titles, whole, valid, means)
 
 

@@ -69,25 +69,44 @@ def beside(split: Path) -> Path | None:
 
 
 def validation_of(split: Path, folder: Path) -> Path | None:
-    """That beside a split; or another one of the folder that asks about all of its users, for it
-    asks about the items before those of the split."""
+    """That beside a split; or another one of the folder that asks about all of its users, each at
+    an earlier place of their sequence: what a split asks must not be what is learned for it."""
     named = beside(split)
     if (named is not None and named.is_file()) or not split.is_file():
         return named
-    asked = _user_ids(split)
+    asked = _places(split)
     # Of several the last, as tables have it: uniform candidates come before popular ones.
-    files = sorted(folder.glob("valid-*.jsonl"), reverse=True)
-    return next((file for file in files if asked <= _user_ids(file)), named)
+    for file in sorted(folder.glob("valid-*.jsonl"), reverse=True):
+        earlier = _places(file)
+        if all(earlier.get(user, place) < place for user, place in asked.items()):
+            return file
+    return named
 
 
-def _user_ids(file: Path) -> frozenset[str]:
-    """Of the lines that can be read; whoever reads the file for good says what is wrong with
-    others."""
-    found = set()
+def expect_earlier(valid: Split, split: Split) -> None:
+    """What `valid` shows and asks of a user is all part of the history that `split` shows."""
+    asked = {question.user_id: question for question in split.questions}
+    for earlier in valid.questions:
+        question = asked.get(earlier.user_id)
+        if question is None:
+            continue
+        known = (*earlier.history, valid.targets[earlier.user_id])
+        if len(known) > len(question.history) or known[-1] not in question.history:
+            raise ConfigurationError(
+                f"{valid.name} asks about {question.user_id} at a place that is not before that of "
+                f"{split.name}: by it, a method would learn what it is asked. Name another --valid"
+            )
+
+
+def _places(file: Path) -> dict[str, int]:
+    """Where in a user's sequence a file asks: of the lines that can be read; whoever reads the file
+    for good says what is wrong with others."""
+    found = {}
     for _, line in _lines(file):
         with contextlib.suppress(ValueError, TypeError, KeyError):
-            found.add(str(json.loads(line)["user_id"]))
-    return frozenset(found)
+            row = json.loads(line)
+            found[str(row["user_id"])] = int(row["history_length"])
+    return found
 
 
 def _read_items(file: Path) -> dict[str, str]:

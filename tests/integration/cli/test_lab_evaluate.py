@@ -122,8 +122,15 @@ def test_a_file_of_any_name_is_learned_for_by_the_validation_file_about_its_user
         row["candidates"].reverse()
     mine = tmp_path / "hidden.jsonl"
     mine.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    told = Evaluating(mine, tmp_path).json("generated", "--data", str(shop.parent))
+    told = Evaluating(mine, tmp_path).json("lrgd_fused", "--data", str(shop.parent))
     assert told["figures"]["users"] == 2
+    assert told["detail"]["fitted_lambda"]["on"] == "valid-few.jsonl"
+
+
+def test_what_is_asked_is_not_learned_from(shop: Path, tmp_path: Path) -> None:
+    done = Evaluating(shop, tmp_path)("more", "--users", "2", "--valid", str(shop))
+    assert done.code == 2
+    assert "asks about" in done.said
 
 
 def test_people_get_rows_to_compare_with_and_buckets_by_history(evaluating: Evaluating) -> None:

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from lab.evaluation.files import BadLine, beside, read_data, read_split, validation_of
+from lab.evaluation.files import (
+    BadLine,
+    beside,
+    expect_earlier,
+    read_data,
+    read_split,
+    validation_of,
+)
 from lab.evaluation.questions import Split
 from services.errors import ConfigurationError
 from tests.unit.lab.evaluation.conftest import ROWS, WriteData
@@ -108,17 +115,53 @@ def test_a_validation_file_lies_beside_its_test_file() -> None:
     assert beside(Path("a/some.jsonl")) is None
 
 
-def test_another_file_about_the_same_users_has_their_validation_targets(
+BEFORE = [
+    {"user_id": "ada", "history_length": 3, "target": "i3", "candidates": ["i3", "i9"]},
+    {"user_id": "bob", "history_length": 2, "target": "i3", "candidates": ["i3", "i9"]},
+]
+
+
+def lines(*rows: dict[str, Any]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_a_file_that_asks_the_same_users_earlier_has_their_validation_targets(
     write_data: WriteData, tmp_path: Path
 ) -> None:
     folder = write_data()
-    others = [{**row, "user_id": "zoe"} for row in ROWS[:1]]
-    for name, rows in (("valid-a.jsonl", others), ("valid-b.jsonl", ROWS)):
-        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    others = {**BEFORE[0], "user_id": "zoe"}
+    (folder / "valid-z.jsonl").write_text(lines(BEFORE[0], others))  # not about bob
+    (folder / "valid-b.jsonl").write_text("not JSON\n" + lines(*BEFORE))
     mine = tmp_path / "hidden.jsonl"
-    mine.write_text("not JSON\n" + json.dumps(ROWS[0]) + "\n")
+    mine.write_text("not JSON\n" + lines(*ROWS))
     assert validation_of(mine, folder) == folder / "valid-b.jsonl"
     (folder / "valid-b.jsonl").unlink()
     assert validation_of(mine, folder) is None
     assert validation_of(folder / "test-few.jsonl", folder) == folder / "valid-few.jsonl"
     assert validation_of(tmp_path / "absent.jsonl", folder) is None
+
+
+def test_a_file_that_asks_the_same_or_what_comes_later_is_not_learned_from(
+    write_data: WriteData, tmp_path: Path
+) -> None:
+    folder = write_data()
+    for name, rows in (("valid-same.jsonl", ROWS), ("valid-some.jsonl", [BEFORE[0], ROWS[1]])):
+        (folder / name).write_text(lines(*rows))
+    mine = tmp_path / "hidden.jsonl"
+    mine.write_text(lines(*ROWS))
+    assert validation_of(mine, folder) is None
+    assert validation_of(folder / "valid-same.jsonl", folder) is None
+    mine.write_text(lines(*BEFORE))
+    assert validation_of(mine, folder) is None
+
+
+def test_validation_targets_are_part_of_what_is_shown(write_data: WriteData) -> None:
+    folder = write_data()
+    data = read_data(folder)
+    test = read_split(folder / "test-few.jsonl", data)
+    write_data(BEFORE, name="valid-few.jsonl")
+    expect_earlier(read_split(folder / "valid-few.jsonl", data), test)
+    for later in (ROWS[1], {**BEFORE[1], "target": "i5", "candidates": ["i5", "i9"]}):
+        write_data([BEFORE[0], later], name="valid-few.jsonl")
+        with pytest.raises(ConfigurationError, match=r"valid-few.jsonl asks about bob .* --valid"):
+            expect_earlier(read_split(folder / "valid-few.jsonl", data), test)
