@@ -21,8 +21,8 @@ STEADY_SECONDS = 30.0  # a child that lived this long starts again without a pau
 CHECK_EVERY = 0.5
 TAIL_LINES = 15
 PR_SET_PDEATHSIG = 1
-# Loaded here: between fork and exec, nothing may wait for a lock that a thread of the parent held.
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+# Found here: between fork and exec, nothing may wait for a lock that a thread of the parent held.
+PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 log = get_logger(__name__)
 
@@ -75,7 +75,8 @@ class Supervisor:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
         while self._started:
-            await asyncio.gather(*map(_end, self._started.pop()))
+            await asyncio.gather(*map(_end, self._started[-1]))
+            self._started.pop()
 
     async def _until_ready(self, running: Running) -> None:
         child = running.child
@@ -157,8 +158,8 @@ async def _kill_group(process: asyncio.subprocess.Process) -> None:
 
 def _end_with_parent() -> None:
     """Runs in the child: when we are killed outright, it is told to stop as well."""
-    assert LIBC is not None
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    assert PRCTL is not None
+    PRCTL(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _tail(log_file: Path) -> str:

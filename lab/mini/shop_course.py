@@ -37,7 +37,8 @@ STEP_TOKENS, STEP_TOKENS_LATER = 1_800, 3_200
 
 
 class ShopCourse:
-    name = "shop"
+    name, data = "shop", "generated"
+    dropout = 0.0  # no user comes round a second time
 
     def __init__(self, out: Path, watched_users: int = 64) -> None:
         self.shop = Shop()

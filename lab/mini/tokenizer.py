@@ -124,6 +124,9 @@ class MiniTokenizer:
     def count(self, text: str) -> int:
         return sum(len(ids) for ids in self.lines(text))
 
+    def knows(self, token: str) -> bool:
+        return self.tokenizer.token_to_id(token) is not None
+
     def id(self, token: str) -> int:
         """Of a special token."""
         number: int | None = self.tokenizer.token_to_id(token)

@@ -43,7 +43,6 @@ class Run:
     width: int = 192
     layers: int = 4
     learning_rate: float = 1.5e-3
-    dropout: float = 0.0
     watch_every: float = 5.0  # minutes
     save_every: float = 3.0
     compiled: bool = True  # pays after a minute
@@ -67,12 +66,18 @@ class Progress:
 
 
 class Course(Protocol):
-    """What is taught. `prepare`: with which weights it begins. `steps`: the batches that the model
-    learns from before its weights change. `advance`: to what comes next, if it is time; whether
-    anything has changed."""
+    """What is taught, on which `data`. `dropout`: of the model that learns. `prepare`: with which
+    weights it begins. `steps`: the batches that it learns from before its weights change.
+    `advance`: to what comes next, if it is time; whether anything has changed."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def data(self) -> str: ...
+
+    @property
+    def dropout(self) -> float: ...
 
     @property
     def tokenizer(self) -> MiniTokenizer: ...
@@ -105,6 +110,14 @@ class OtherFamily(ConfigurationError):
         )
 
 
+class OtherCourse(ConfigurationError):
+    def __init__(self, out: Path) -> None:
+        super().__init__(
+            f"the training in {out} was begun on other data: go on with those, or begin another "
+            "training, in a new folder"
+        )
+
+
 class Trainer:
     def __init__(self, run: Run, course: Course) -> None:
         torch.set_num_threads(run.threads)
@@ -120,8 +133,9 @@ class Trainer:
             inner=run.width * 8 // 3 // 32 * 32,
             family=run.family,
         )
-        self.model = Mini(shape, torch.bfloat16, run.dropout)
-        course.prepare(self.model)
+        self.model = Mini(shape, torch.bfloat16, course.dropout)
+        if not self._checkpoint.exists():
+            course.prepare(self.model)
         self.model.to(self.device)
         self.optimizers = _optimizers(self.model, run.learning_rate)
         self._language = (
@@ -189,22 +203,27 @@ class Trainer:
             "run": asdict(self.run) | {"out": str(self.run.out), "family": self.run.family.value},
             "prompts": prompt_versions(),
             "course": self.course.name,
+            "data": self.course.data,
         }
-        whole = self.run.out / "checkpoint.part"
+        whole = self._checkpoint.with_suffix(".part")
         torch.save(state, whole)
-        whole.replace(self.run.out / "checkpoint.pt")
+        whole.replace(self._checkpoint)
 
     def resume(self) -> bool:
-        """Whether there was a checkpoint to go on from. Raises OtherPrompts, OtherFamily."""
-        file = self.run.out / "checkpoint.pt"
-        if not file.exists():
+        """Whether there was a checkpoint to go on from. Raises OtherPrompts, OtherFamily and
+        OtherCourse."""
+        if not self._checkpoint.exists():
             return False
-        state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
+        state: dict[str, Any] = torch.load(
+            self._checkpoint, map_location=self.device, weights_only=True
+        )
         if state["prompts"] != prompt_versions():
             raise OtherPrompts(self.run.out, state["prompts"])
         begun = Shape(**state["shape"]).family
         if begun is not self.run.family:  # some would read each other's weights without a word
             raise OtherFamily(self.run.out, begun)
+        if (state["course"], state["data"]) != (self.course.name, self.course.data):
+            raise OtherCourse(self.run.out)
         self.model.load_state_dict(state["model"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
@@ -212,6 +231,10 @@ class Trainer:
         self.rng.bit_generator.state = state["rng"]
         torch.set_rng_state(state["torch"].cpu())
         return True
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.run.out / "checkpoint.pt"
 
     def _learn(self, states: Tensor, batch: Batch) -> None:
         flat = states.flatten(0, 1)

@@ -6,11 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lab.tables.rows import RANDOM, ROWS
-from lab.tables.standing import BARE, COMPARED, METRICS, OURS, PURE, told_beside
+from lab.tables.standing import COMPARED, METRICS, told_beside
 
 IN_DOMAIN = "in-domain LM"  # as its card names it
 SHOWN = METRICS[:3]
-BY_HISTORY = ("popularity", "covisit", "sasrec", "sasrec_fused", BARE, "generated", PURE, OURS)
 NAMES = dict(zip(METRICS, ("nDCG@1", "nDCG@10", "Recall@10", "Effect_D", "GAUC"), strict=True))
 
 
@@ -21,7 +20,7 @@ def table2(detail: Mapping[str, Any], compared: str = COMPARED) -> str:
         parts.append(_candidates(name, table["rows"], compared))
         parts += [f"- {line}" for line in reached_lines(table, compared)]
         if compared == COMPARED:
-            parts += _by_history(table["by_history"])
+            parts += _by_history(table["by_history_together"])
         parts.append("")
     return "\n".join(parts)
 
@@ -44,15 +43,13 @@ def _gained(gain: Mapping[str, float]) -> str:
 
 
 def _by_history(buckets: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Of rows that many will look for, about the same users."""
-    asked = {row: sum(one["users"] for one in buckets[row]) for row in BY_HISTORY if row in buckets}
-    rows = [row for row, users in asked.items() if users == max(asked.values())]
+    rows = list(buckets)
     if len(rows) < 2:
         return []
     names = list(dict.fromkeys(one["history"] for row in rows for one in buckets[row]))
     lines = [
         "",
-        f"{NAMES[COMPARED]} by length of the history, and in brackets of how many users:",
+        f"{NAMES[COMPARED]} by length of the history, about users that all of these rows know:",
         "",
         f"| row | {' | '.join(names)} |",
         f"|---{'|---' * len(names)}|",

@@ -5,7 +5,7 @@ Rows are compared by one metric, nDCG at some cut-off; intervals and p are of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ METRICS = ("ndcg@1", "ndcg@10", "recall@10", "effect_d", "gauc")
 COMPARED, FIRST_PLACE = "ndcg@10", "ndcg@1"
 OURS, BARE = "lrgd_fused", "zero_shot"
 PURE, BELOW = "lrgd", (BARE, "generated")
+# Those that are shown by the length of the history.
+LOOKED_FOR = ("popularity", "covisit", "sasrec", "sasrec_fused", BARE, *BELOW[1:], PURE, OURS)
 
 
 def figures_of(
@@ -60,6 +62,7 @@ def _of_file(
         "rows": told,
         "reached": reached,
         "by_history": {one.row: _buckets(one) for one in ordered},
+        "by_history_together": _together([one for one in ordered if one.row in LOOKED_FOR]),
     }
 
 
@@ -105,9 +108,13 @@ def _row(one: KeptRow, rows: Mapping[str, KeptRow], compared: str) -> dict[str, 
 def best_other(
     one: KeptRow, rows: Mapping[str, KeptRow], compared: str = COMPARED
 ) -> KeptRow | None:
-    """On the users that both were asked about."""
+    """The one that is farthest ahead, or least behind, on the users that both were asked about."""
     others = [other for other in rows.values() if other.row != one.row]
-    return max(others, key=lambda other: common_mean(other, one, compared), default=None)
+    return max(others, key=lambda other: _ahead(other, one, compared), default=None)
+
+
+def _ahead(one: KeptRow, other: KeptRow, metric: str) -> float:
+    return common_mean(one, other, metric) - common_mean(other, one, metric)
 
 
 def common_mean(one: KeptRow, other: KeptRow, metric: str) -> float:
@@ -136,12 +143,10 @@ def _reached(rows: Mapping[str, KeptRow], compared: str) -> list[dict[str, Any]]
 def _gain(ours: KeptRow, rows: Mapping[str, KeptRow], compared: str) -> Figures:
     """As a share of the best other row's. A metric in which that has nothing is left out."""
     found = {}
-    users = set(ours.users)
-    others = [other for other in rows.values() if other.row != ours.row]
     for metric in (metric for metric in told_beside(compared) if "@" in metric):
-        most = max(_metric(other, metric, users) for other in others)
-        if most:
-            found[metric] = _metric(ours, metric, users) / most - 1
+        best = best_other(ours, rows, metric)
+        if best is not None and (most := common_mean(best, ours, metric)):
+            found[metric] = common_mean(ours, best, metric) / most - 1
     return found
 
 
@@ -195,11 +200,22 @@ def _cutoff(metric: str) -> int:
     return int(metric.split("@")[1])
 
 
-def _buckets(one: KeptRow) -> list[dict[str, Any]]:
+def _buckets(one: KeptRow, users: Collection[str] | None = None) -> list[dict[str, Any]]:
+    chosen = [
+        each
+        for user, each in zip(one.users, _judged(one), strict=True)
+        if users is None or user in users
+    ]
     return [
         {"history": name, "users": len(inside), **mean_values(values(inside))}
-        for name, inside in by_history(_judged(one)).items()
+        for name, inside in by_history(chosen).items()
     ]
+
+
+def _together(rows: Sequence[KeptRow]) -> dict[str, list[dict[str, Any]]]:
+    """On the users that all of them were asked about."""
+    users = frozenset[str].intersection(*(frozenset(one.users) for one in rows)) if rows else ()
+    return {one.row: _buckets(one, users) for one in rows} if users else {}
 
 
 def _random(one: KeptRow) -> dict[str, Any]:

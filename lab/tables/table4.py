@@ -138,11 +138,15 @@ def figures_of_engines(
     return figures, detail
 
 
+# What Table 2 says of rows that are not here.
+APART = ("reached", "by_history_together")
+
+
 def _column(file: str, rows: Sequence[KeptRow]) -> tuple[Figures, dict[str, Any]]:
     """What Table 2 says of them, but for gains: those are over rows that are not here."""
     told, detail = figures_of(rows)
     figures = {name.removeprefix(f"{file}."): value for name, value in told.items()}
     figures = {name: value for name, value in figures.items() if "gain" not in name.split(".")}
     p = {other: figures.get(f"p.lrgd_vs_{other}") for other in BELOW}
-    column = {key: value for key, value in detail["candidates"][file].items() if key != "reached"}
+    column = {key: value for key, value in detail["candidates"][file].items() if key not in APART}
     return figures, {**column, "p": p}

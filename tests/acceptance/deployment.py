@@ -84,10 +84,12 @@ class Deployment:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             # Or what is left of it disturbs the tests that follow.
-            for process in self.family():
-                process.kill()
-            self.process.kill()
+            family = self.family()
+            self.process.kill()  # first, for it starts anew what has ended
             self.process.wait()
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             raise AssertionError(
                 f"not ended within {STOP_SECONDS:g} s:\n{self.output}\n{self.logs()}"
             ) from None

@@ -21,7 +21,7 @@ from lab.mini.in_domain.meanings import give_meaning
 from lab.mini.in_domain.shoppers import Shoppers
 from lab.mini.model import Mini, prepare
 from lab.mini.tokenizer import END, WHOLE_LINES, MiniTokenizer
-from lab.mini.training import Progress
+from lab.mini.training import OtherCourse, Progress
 from lab.mini.watching import likelihoods
 from services.demonstrations.generation import View, ViewKind, generator_prompt
 from services.demonstrations.snapshot import LEAST_HISTORY, PastItem, Snapshot
@@ -60,6 +60,7 @@ class InDomainCourse:
     the system's own prompts."""
 
     name = "in-domain"
+    dropout = 0.25  # its users come round many times
 
     def __init__(
         self, shoppers: Shoppers, out: Path, tokens: int, watched_users: int = 100
@@ -68,8 +69,14 @@ class InDomainCourse:
         self.tokenizer = MiniTokenizer.kept(
             out, lambda: _texts(shoppers), VOCABULARY, WHOLE_LINES, shoppers.names
         )
+        if not all(map(self.tokenizer.knows, shoppers.names)):
+            raise OtherCourse(out)
         self._lived_until = PROMPTS_AFTER * tokens
         self._watched_users = watched_users
+
+    @property
+    def data(self) -> str:
+        return self.shoppers.digest
 
     def prepare(self, model: Mini) -> None:
         prepare(model)
@@ -123,7 +130,9 @@ class InDomainCourse:
             scores = likelihoods(model, ids, answers).tolist()
             target = watched.targets[question.user_id]
             gains.append(ndcg(judged(question, scores, target).rank, CUTOFF))
-        return {"likelihood@50.zero_shot": round(float(np.mean(gains)), 4)}
+        asked = "brief" if brief else "zero_shot"
+        shown = max(len(question.candidates) for question in watched.questions)
+        return {f"likelihood@{shown}.{asked}": round(float(np.mean(gains)), 4)}
 
     def _prompted(self, user: int, items: Sequence[str], rng: np.random.Generator) -> Example:
         # Mostly all that is known of them.

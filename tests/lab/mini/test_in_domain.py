@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,16 +13,27 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch import Tensor  # noqa: E402
+
+from lab.mini.corpus import laid_out  # noqa: E402
 from lab.mini.export import export  # noqa: E402
 from lab.mini.in_domain.course import InDomainCourse  # noqa: E402
 from lab.mini.in_domain.describing import Chosen, describe  # noqa: E402
 from lab.mini.in_domain.meanings import give_meaning  # noqa: E402
 from lab.mini.in_domain.shoppers import Shoppers  # noqa: E402
-from lab.mini.tokenizer import END, WHOLE_LINES, MiniTokenizer  # noqa: E402
-from lab.mini.training import Progress, Run, Trainer  # noqa: E402
+from lab.mini.model import Mini, Shape  # noqa: E402
+from lab.mini.tokenizer import END, WHOLE_LINES, MiniTokenizer, rendered  # noqa: E402
+from lab.mini.training import OtherCourse, Progress, Run, Trainer  # noqa: E402
 from services.demonstrations.guards import check  # noqa: E402
 from services.errors import ConfigurationError  # noqa: E402
 from services.llm.card import read_card  # noqa: E402
+from services.prompts import (  # noqa: E402
+    Demonstrated,
+    Mode,
+    PromptFormat,
+    PromptRequest,
+    compose,
+)
 from services.prompts.labels import LABELS  # noqa: E402
 from services.prompts.titles import fold  # noqa: E402
 
@@ -131,6 +143,7 @@ def test_a_title_is_one_token_wherever_it_stands(
     for name in names:
         for text in (name, f" {name}", f"- {name}\n", f'["{name}", 1]', f"Like {name}, or {name}."):
             assert tokenizer.id(name) in tokenizer.encode(text)
+            assert len(tokenizer.encode(f"\n- {name}")) == 2
             assert tokenizer.decode(tokenizer.encode(text)) == text
     longer = f"{names[0]}s"
     assert tokenizer.id(names[0]) not in tokenizer.encode(longer)
@@ -162,6 +175,62 @@ def test_titles_of_one_series_or_chosen_together_begin_beside_each_other() -> No
     assert max(abs(alike[0, 2]), abs(alike[0, 3]), abs(alike[2, 6])) < 0.15
     assert torch.allclose(table.norm(dim=-1), noise.norm(dim=-1))
     assert torch.allclose(table[4], noise[4])  # chosen with nothing, and of no words
+
+
+def test_titles_begin_beside_what_taught_users_chose_with_them(
+    course: InDomainCourse, shoppers: Shoppers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is told by what is held out of the training."""
+    lived: list[Sequence[str]] = []
+
+    def listening(table: Tensor, named: Mapping[str, int], lives: Iterable[Sequence[str]]) -> None:
+        lived.extend(lives)
+        give_meaning(table, named, lived)
+
+    monkeypatch.setattr("lab.mini.in_domain.course.give_meaning", listening)
+    torch.manual_seed(0)
+    model = Mini(Shape(len(course.tokenizer), width=64, layers=1, heads=2, inner=64))
+    course.prepare(model)
+    table = torch.nn.functional.normalize(model.embed_tokens.detach(), dim=-1)
+    rows = {item: table[course.tokenizer.id(shoppers.titles[item])] for item in shoppers.titles}
+    same = np.mean([float(rows["i0"] @ rows[f"i{n}"]) for n in range(4, ITEMS, 4)])
+    other = np.mean([float(rows["i0"] @ rows[f"i{n}"]) for n in range(1, ITEMS, 4)])
+    assert same > other + 0.2
+    assert len(lived) == len(shoppers.sequences)
+    assert not {"Zanzibar Unseen", "Yggdrasil Unheard"} & {
+        title for life in lived for title in life
+    }
+
+
+def test_a_prompts_tokens_are_those_of_its_lines(
+    course: InDomainCourse, shoppers: Shoppers
+) -> None:
+    tokenizer = course.tokenizer
+    titles = tuple(shoppers.titles.values())
+    named = f"Preference: likes {titles[3]}; or {titles[4]}s.\nEvidence: {titles[5]}"
+    for demonstrated in (None, Demonstrated(named), Demonstrated(named, f"Likes {titles[6]}.")):
+        request = PromptRequest(
+            (*titles[:5], "Not a Title — «new»"), titles[5:9], demonstrated=demonstrated
+        )
+        prompt = compose(PromptFormat(mode=Mode.LIKELIHOOD), request, tokenizer.count)
+        whole = tokenizer.encode(rendered(prompt.chat()))
+        assert laid_out(tokenizer, prompt)[0] == tokenizer.chat(prompt.chat()) == whole
+        for title in prompt.titles:
+            answer = tokenizer.encode(prompt.continued(title))
+            assert tokenizer.encode(rendered(prompt.chat()) + prompt.continued(title)) == [
+                *whole, *answer,
+            ]  # fmt: skip
+            assert len(answer) <= 2
+
+
+def test_how_far_it_is_is_told_by_what_is_taught(course: InDomainCourse) -> None:
+    torch.manual_seed(0)
+    model = Mini(Shape(len(course.tokenizer), width=64, layers=1, heads=2, inner=64))
+    course.prepare(model)
+    for stage, name in (("language", "likelihood@5.brief"), ("prompts", "likelihood@5.zero_shot")):
+        (told,) = course.watched(model, Progress(stage=stage), model).items()
+        assert told[0] == name
+        assert 0 <= told[1] <= 1
 
 
 def test_labels_are_tokens_of_their_own(course: InDomainCourse) -> None:
@@ -229,3 +298,9 @@ def test_it_trains_and_its_card_says_what_it_is(shoppers: Shoppers, tmp_path: Pa
     assert card.name == "in-domain LM"
     assert "--data DIR" in card.training.command
     assert card.training.tokens >= 8_000
+    others = replace(shoppers, digest="of other files")
+    with pytest.raises(OtherCourse, match="new folder"):
+        Trainer(run, InDomainCourse(others, tmp_path, 8_000)).resume()
+    retitled = replace(shoppers, titles=dict(shoppers.titles, i0="A New Title"))
+    with pytest.raises(OtherCourse, match="new folder"):
+        InDomainCourse(retitled, tmp_path, 8_000)

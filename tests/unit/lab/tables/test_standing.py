@@ -68,12 +68,20 @@ def test_what_is_reached_is_told_in_words() -> None:
     assert told in table2(detail).replace("- lrgd", "lrgd")
 
 
-def test_rows_are_shown_by_history_where_all_of_them_were_asked_about_the_same_users() -> None:
+def test_rows_are_shown_by_history_on_the_users_that_all_were_asked_about() -> None:
     _, detail = figures_of(ROWS)
     text = table2(detail)
-    assert "| popularity | .387 (20) | .387 (20) |" in text
-    assert "| sasrec | .631 (20) | .631 (20) |" in text
-    assert text.count("| lrgd_fused |") == 1
+    assert "| popularity | .387 (10) | .387 (10) |" in text
+    assert "| lrgd_fused | 1.000 (10) | 1.000 (10) |" in text
+
+
+def test_a_row_about_fewer_users_is_compared_on_those() -> None:
+    """The other's users are easy ones: its mean is above ours, and on these users we are ahead."""
+    easy = row("more", [2] * 10)
+    figures, detail = figures_of([row("lrgd_fused", [1] * 10 + [9] * 10), easy])
+    assert figures["uniform.gain.ndcg@10"] == pytest.approx(1 / 0.6309297 - 1)
+    (reached,) = detail["candidates"]["uniform"]["reached"]
+    assert (reached["other"], reached["users"]) == ("more", 10)
 
 
 def test_harm_is_who_is_ranked_worse_than_by_zero_shot() -> None:
