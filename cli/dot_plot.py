@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import quoteattr
 
-from cli.svg import GRID, INK, Axis, text_at
+from cli.svg import GRID, INK, Axis, document, text_at
 
 NAMES, WIDTH, LINE = 160, 300, 17
 GAP, TOP, BOTTOM = 40, 64, 44
@@ -38,22 +37,15 @@ def dot_plot(title: str, panels: Sequence[Dots], below: str = "") -> str:
     bottom = TOP + LINE * len(names)
     width, height = NAMES + (WIDTH + GAP) * len(panels), bottom + BOTTOM + (20 if below else 0)
     parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
-        f"width='{width}' height='{height}' role='img' aria-label={quoteattr(title)}>",
-        f"<rect width='{width}' height='{height}' fill='white'/>",
-        text_at(title, width / 2, 20, size=14, anchor="middle", weight="bold"),
-        *(
-            text_at(name, NAMES - 8, _height(number) + 4, size=11, anchor="end")
-            for number, name in enumerate(names)
-        ),
+        text_at(name, NAMES - 8, _height(number) + 4, size=11, anchor="end")
+        for number, name in enumerate(names)
     ]
     within = _within(panels)
     for number, panel in enumerate(panels):
         parts += _panel(panel, names, NAMES + number * (WIDTH + GAP), bottom, within)
     if below:
         parts.append(text_at(below, width / 2, height - 10, size=11, anchor="middle"))
-    parts.append("</svg>")
-    return "\n".join(parts) + "\n"
+    return document(title, width, height, parts)
 
 
 def _panel(
@@ -72,21 +64,28 @@ def _panel(
         parts.append(text_at(shown, place, bottom + 16, size=10, anchor="middle"))
     parts.append(text_at(panel.x_label, (left + right) / 2, bottom + 36, size=11, anchor="middle"))
     for dot in panel.dots:
-        y = _height(names.index(dot.name))
-        if not across.low <= dot.at <= across.high:
-            parts.append(_beyond(dot, left if dot.at < 0 else right, y))
-            continue
-        low, high = max(across.low, dot.low), min(across.high, dot.high)
-        fill = "white" if dot.hollow else dot.color
-        parts.append(
-            f"<line x1='{across.place(low):.1f}' x2='{across.place(high):.1f}' "
-            f"y1='{y}' y2='{y}' stroke='{dot.color}' stroke-width='1.5'/>"
-        )
-        parts.append(
-            f"<circle cx='{across.place(dot.at):.1f}' cy='{y}' r='3.5' fill='{fill}' "
-            f"stroke='{dot.color}' stroke-width='1.5'/>"
-        )
+        parts += _drawn(dot, across, _height(names.index(dot.name)))
     return parts
+
+
+def _drawn(dot: Dot, across: Axis, y: float) -> list[str]:
+    if not across.low <= dot.at <= across.high:
+        return [_beyond(dot, across.begin if dot.at < 0 else across.end, y)]
+    low, high = across.place(max(across.low, dot.low)), across.place(min(across.high, dot.high))
+    fill = "white" if dot.hollow else dot.color
+    return [
+        f"<line x1='{low:.1f}' x2='{high:.1f}' y1='{y}' y2='{y}' stroke='{dot.color}' "
+        "stroke-width='1.5'/>",
+        *([_arrow(low, low + 5, y, dot.color)] if dot.low < across.low else []),
+        *([_arrow(high, high - 5, y, dot.color)] if dot.high > across.high else []),
+        f"<circle cx='{across.place(dot.at):.1f}' cy='{y}' r='3.5' fill='{fill}' "
+        f"stroke='{dot.color}' stroke-width='1.5'/>",
+    ]
+
+
+def _arrow(tip: float, back: float, y: float, color: str) -> str:
+    """The interval goes on."""
+    return f"<path d='M{back:.1f} {y - 3}L{tip:.1f} {y}L{back:.1f} {y + 3}Z' fill='{color}'/>"
 
 
 def _beyond(dot: Dot, edge: float, y: float) -> str:

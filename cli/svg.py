@@ -1,4 +1,4 @@
-"""Line plots as SVG, without a plotting library: panels side by side, and a legend below."""
+"""Plots as SVG, without a plotting library: panels of lines side by side, and a legend below."""
 
 from __future__ import annotations
 
@@ -62,12 +62,7 @@ def figure(title: str, panels: Sequence[Panel]) -> str:
     entry = max(LEGEND_ENTRY, *(40 + LETTER * len(line.name) for line in names), 0)
     per_row = max(1, (width - LEFT) // entry)
     height = HEIGHT + LEGEND_ROW * math.ceil(len(names) / per_row) + 8
-    parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
-        f"width='{width}' height='{height}' role='img' aria-label={quoteattr(title)}>",
-        f"<rect width='{width}' height='{height}' fill='white'/>",
-        text_at(title, width / 2, 20, size=14, anchor="middle", weight="bold"),
-    ]
+    parts: list[str] = []
     for number, panel in enumerate(panels):
         parts.append(f"<g transform='translate({number * WIDTH} 0)'>")
         parts += _panel(panel)
@@ -75,8 +70,18 @@ def figure(title: str, panels: Sequence[Panel]) -> str:
     for number, line in enumerate(names):
         row, column = divmod(number, per_row)
         parts += _legend(line, LEFT + column * entry, HEIGHT + 8 + row * LEGEND_ROW)
-    parts.append("</svg>")
-    return "\n".join(parts) + "\n"
+    return document(title, width, height, parts)
+
+
+def document(title: str, width: int, height: int, parts: Sequence[str]) -> str:
+    """On white, below its title."""
+    head = [
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' "
+        f"width='{width}' height='{height}' role='img' aria-label={quoteattr(title)}>",
+        f"<rect width='{width}' height='{height}' fill='white'/>",
+        text_at(title, width / 2, 20, size=14, anchor="middle", weight="bold"),
+    ]
+    return "\n".join([*head, *parts, "</svg>"]) + "\n"
 
 
 def _panel(panel: Panel) -> list[str]:

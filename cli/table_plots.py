@@ -26,7 +26,8 @@ def over_bare(detail: Mapping[str, Any], metric: str) -> str | None:
     return dot_plot(
         f"{metric} of each row over that of zero_shot",
         panels,
-        "95 % by paired bootstrap over users; hollow: fewer users than others were asked about",
+        "gray: asks no model; blue: asks one; green: fused; red: lrgd; 95 % by paired bootstrap; "
+        "hollow: fewer users than others",
     )
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import shutil
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lab.evaluation.questions import Split, Training
-from lab.learning.filling import Contents, fill
+from lab.learning.filling import Contents, copy_whole, make
 from lab.learning.learning import Learning
 from lab.learning.world import Writer, opened_world
 from services.catalog.inputs import NewEvent, NewItem
@@ -110,8 +109,9 @@ async def learn(
     if not await asyncio.to_thread(file.exists):
         # The same for all methods that learn on these users, and long to write.
         base = folder / f"people-{_digest_of(sorted(users))}.sqlite3"
-        await _whole(base, lambda half: _fill(half, lesson))
-        await _whole(file, lambda half: asyncio.to_thread(shutil.copyfile, base, half))
+        if not await asyncio.to_thread(base.exists):
+            await make(base, _contents(lesson), TAKEN)
+        await asyncio.to_thread(copy_whole, base, file)
     titles = {fold(title) for title in lesson.training.titles.values() if title}
     by = Writer(model, FileCandidates(lesson.valid), titles.__contains__)
     async with opened_world(file, TAKEN) as world:
@@ -121,28 +121,18 @@ async def learn(
     return Learned(texts, digest)
 
 
-async def _whole(file: Path, write: Callable[[Path], Awaitable[object]]) -> None:
-    """A file that is there is complete."""
-    if not await asyncio.to_thread(file.exists):
-        half = file.with_suffix(".half")
-        await asyncio.to_thread(half.unlink, missing_ok=True)
-        await write(half)
-        await asyncio.to_thread(half.rename, file)
-
-
-async def _fill(file: Path, lesson: Lesson) -> None:
+def _contents(lesson: Lesson) -> Contents:
     """Histories of the asked end with the validation target; all others are of the training."""
     training = lesson.training
     asked = {question.user_id: question.history for question in lesson.test.questions}
     others = {user: items for user, items in training.sequences.items() if user not in asked}
-    contents = Contents(
+    return Contents(
         items=[NewItem(item_id=item, title=title) for item, title in training.titles.items()],
         events=[
             *_events(others, LONG_AGO, timedelta(seconds=1)),
             *_events(asked, LATELY, timedelta(hours=1)),
         ],
     )
-    await fill(file, contents, TAKEN)
 
 
 def _events(

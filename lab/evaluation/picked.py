@@ -31,6 +31,7 @@ from lab.evaluation.judging import judged
 from lab.evaluation.methods import Pool
 from lab.evaluation.questions import Question, Split
 from lab.evaluation.scorers import ByModel, Means
+from lab.lines import keep_line, read_lines
 from services.demonstrations.generation import View, ViewKind, generator_prompt
 from services.demonstrations.generator import Generator, Task
 from services.demonstrations.snapshot import LEAST_HISTORY, PastItem, Snapshot
@@ -100,13 +101,13 @@ class Picking:
 
     async def _perspectives(self, tell: Tell) -> Arms:
         """Of the history before the validation target, which is not in any input."""
-        known = _read(self._texts)
+        known = {row["user"]: row["texts"] for row in read_lines(self._texts)}
         found: dict[str, list[Demonstrated | None]] = {}
         for done, question in enumerate(self.valid.questions, start=1):
             texts = known.get(question.user_id)
             if texts is None:
                 texts = await self._written(question)
-                _append(self._texts, question.user_id, texts)
+                keep_line(self._texts, {"user": question.user_id, "texts": texts})
             found[question.user_id] = [
                 None, *(None if text is None else Demonstrated(text) for text in texts)
             ]  # fmt: skip
@@ -229,22 +230,3 @@ def _shown(arms: Arms, arm: int, question: Question) -> Demonstrated | None:
 
 def _told(tell: Tell, what: str, of: int, done: int) -> None:
     tell(what, done, of)
-
-
-def _read(file: Path) -> dict[str, list[str | None]]:
-    if not file.exists():
-        return {}
-    found = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            user, texts = json.loads(line)
-        except ValueError:
-            continue  # torn
-        found[user] = texts
-    return found
-
-
-def _append(file: Path, user: str, texts: Sequence[str | None]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps([user, texts], ensure_ascii=False) + "\n")

@@ -3,6 +3,7 @@ journal, so that it can be copied."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,16 @@ class Contents:
     users: Sequence[NewUser] = ()
 
 
+async def make(file: Path, contents: Contents, positives: PositiveEvents) -> None:
+    """A new one, whole or not at all: a file that is there is complete."""
+    half = file.with_suffix(".half")
+    await asyncio.to_thread(half.unlink, missing_ok=True)
+    await fill(half, contents, positives)
+    await asyncio.to_thread(half.rename, file)
+
+
 async def fill(file: Path, contents: Contents, positives: PositiveEvents) -> None:
+    """With more, where there is something."""
     async with opened_database(file) as database:
         await upgrade(database)
         catalog = Catalog(

@@ -4,12 +4,11 @@ evaluation goes on where it was interrupted."""
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+from lab.lines import keep_line, read_lines
 from lab.mini.conditions import CANDIDATES, Condition, Question
 from lab.shop.taste import Shop
 from services.demonstrations.demonstration import Demonstration
@@ -48,9 +47,6 @@ class Answer:
     free_samples: list[str | None] = field(default_factory=list)
     readings: dict[str, int] = field(default_factory=dict)
     prompt_tokens: int = 0
-
-    def as_line(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
 
 
 class Examiner:
@@ -127,29 +123,23 @@ async def answer_all(
 ) -> None:
     """Appends a line for each question as it is answered."""
     turns = asyncio.Semaphore(at_once)
-    with file.open("a", encoding="utf-8") as lines:
 
-        async def one(question: Question) -> None:
-            async with turns:
-                answer = await examiner.answer(question)
-            lines.write(answer.as_line() + "\n")
-            lines.flush()
+    async def one(question: Question) -> None:
+        async with turns:
+            answer = await examiner.answer(question)
+        keep_line(file, asdict(answer))
 
-        async with asyncio.TaskGroup() as group:
-            for question in asked:
-                group.create_task(one(question))
+    async with asyncio.TaskGroup() as group:
+        for question in asked:
+            group.create_task(one(question))
 
 
 def read_answers(files: Iterable[Path], users: Collection[int]) -> list[Answer]:
-    """Of these users, in the order of their numbers, one each. A torn last line is left out."""
+    """Of these users, in the order of their numbers, one each."""
     found: dict[int, Answer] = {}
     for file in files:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                content: dict[str, Any] = json.loads(line)
-            except ValueError:
-                continue
-            answer = Answer(**content)
+        for row in read_lines(file):
+            answer = Answer(**row)
             if answer.user in users and len(answer.label_scores) == CANDIDATES:
                 found[answer.user] = answer
     return [found[user] for user in sorted(found)]

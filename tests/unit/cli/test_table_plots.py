@@ -40,6 +40,14 @@ def test_a_row_far_away_is_a_number_and_leaves_room_for_the_others() -> None:
     assert any("-0.400" in text for text in texts(plot))
 
 
+def test_an_interval_that_goes_on_beyond_the_axis_has_an_arrow() -> None:
+    near = [row(name, 0.01) for name in ("lrgd", "more", "generated", "re2llm")]
+    wide = row("llmrank", 0.0)
+    wide["over_bare"]["interval"] = [-0.5, 0.01]
+    assert len(list(plotted(*near, wide).iter(f"{SVG}path"))) == 1
+    assert not list(plotted(*near).iter(f"{SVG}path"))
+
+
 def test_a_row_about_fewer_users_is_hollow() -> None:
     plot = plotted(row("lrgd", 0.01), row("more", 0.01, users=10))
     assert [dot.attrib["fill"] == "white" for dot in plot.iter(f"{SVG}circle")] == [False, True]

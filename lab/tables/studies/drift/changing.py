@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.learning.filling import Contents, fill
+from lab.learning.filling import Contents, make
 from lab.loop.population import CROWD, POSITIVES
 from lab.shop.events import in_time_order, sample_users, user_id
 from lab.shop.files import event_rows, item_rows
@@ -91,8 +91,6 @@ def write_people(file: Path, shop: Shop, asked: Sequence[Twins], end: int) -> No
     common. Whole or not at all."""
     if file.exists():
         return
-    half = file.with_suffix(".half")
-    half.unlink(missing_ok=True)
     others = sample_users(shop, EVALUATION_USERS[len(EVALUATION_USERS) - CROWD :])
     contents = Contents(
         items=[NewItem.model_validate(row) for row in item_rows(shop)],
@@ -102,5 +100,4 @@ def write_people(file: Path, shop: Shop, asked: Sequence[Twins], end: int) -> No
             *(event for one in asked for event in events_of(shop, one.unchanged, 0, end)),
         ],
     )
-    asyncio.run(fill(half, contents, POSITIVES))
-    half.rename(file)
+    asyncio.run(make(file, contents, POSITIVES))
