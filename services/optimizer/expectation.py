@@ -1,5 +1,5 @@
-"""What a demonstration is expected to gain, before it is judged: what those of the newest rounds,
-of whichever users, have gained over zero-shot."""
+"""What a demonstration is expected to gain, before it is judged: what the newest ones of its kind, of
+whichever users, have gained over zero-shot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from services.optimizer.models import Round, RoundState, Run
 from services.optimizer.rules import Expected, Kind, Quality, quality
 
 NEWEST_RUNS = 20
-NEWEST_ROUNDS = 1_000
+NEWEST_ROUNDS = 5_000
+# Of a kind. First rounds write single texts and later ones hardly any: so each kind is looked for as
+# far back as it takes, or what singles are worth would be forgotten as soon as pairs are written.
+NEWEST_TEXTS = 2_000
 FEWEST = 20  # of a kind: the mean of fewer says too little of others
 
 
@@ -29,19 +32,20 @@ async def expected_now(session: AsyncSession) -> Expected | None:
 
 
 def expected_of(outcomes: Iterable[Mapping[str, Any]]) -> Expected | None:
-    """Of what rounds told (`services.optimizer.decision`). A text that was dropped after the first
-    draw counts with that: without these, the mean would be of those that were lucky. Of a kind that
-    too few are known of, as much is expected as of another. None: too few of any."""
+    """Of what rounds told (`services.optimizer.decision`), the newest first. A text that was dropped
+    after the first draw counts with that: without these, the mean would be of those that were
+    lucky. Of a kind that too few are known of, as much is expected as of single texts; of those, as
+    of the kind that gains least: pairs are made of texts that have won. None: too few of any."""
     gains: dict[Kind, list[Quality]] = {kind: [] for kind in Kind}
     for outcome in outcomes:
         bare = _quality(outcome["zero_shot"])
         for path in outcome["paths"]:
-            if path["written"]:
-                gains[Kind(path["kind"])].append(_quality(path) - bare)
+            if path["written"] and len(of_kind := gains[Kind(path["kind"])]) < NEWEST_TEXTS:
+                of_kind.append(_quality(path) - bare)
     means = {kind: quality(found) for kind, found in gains.items() if len(found) >= FEWEST}
     if not means:
         return None
-    another = means.get(Kind.SINGLE) or next(iter(means.values()))
+    another = means.get(Kind.SINGLE) or min(means.values(), key=lambda one: one.log_score)
     return Expected(**{kind.value: means.get(kind, another) for kind in Kind})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.optimizer.expectation import FEWEST, expected_of
+from services.optimizer.expectation import FEWEST, NEWEST_TEXTS, expected_of
 from services.optimizer.rules import Kind
 
 Told = tuple[Kind, float, float]  # with Effect_D and log-score
@@ -47,6 +47,23 @@ def test_of_a_kind_that_hardly_anybody_has_as_much_is_expected_as_of_the_other()
     assert expected is not None
     assert expected.pair == expected.perturbed == expected.single
     assert expected.single.log_score == pytest.approx(1.0)
+
+
+def test_single_texts_are_not_expected_to_gain_what_pairs_of_winners_do() -> None:
+    told = outcome((Kind.PAIR, 0.6, -1.0), (Kind.PERTURBED, 0.1, -3.5))
+    expected = expected_of([told] * FEWEST)
+    assert expected is not None
+    assert expected.single == expected.perturbed
+    assert expected.single.log_score == pytest.approx(-0.5)
+
+
+def test_a_kind_that_newer_rounds_do_not_write_is_remembered() -> None:
+    newer = [outcome(*[(Kind.PAIR, 0.6, -1.0)] * 3)] * NEWEST_TEXTS
+    older = [outcome((Kind.SINGLE, 0.2, -3.2), (Kind.PAIR, 0.2, -9.0))] * FEWEST
+    expected = expected_of([*newer, *older])
+    assert expected is not None
+    assert expected.single.log_score == pytest.approx(-0.2)
+    assert expected.pair.log_score == pytest.approx(2.0)  # the newest are many enough
 
 
 def test_from_a_few_texts_nothing_is_expected() -> None:
