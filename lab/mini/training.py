@@ -222,7 +222,8 @@ class Trainer:
         begun = Shape(**state["shape"]).family
         if begun is not self.run.family:  # some would read each other's weights without a word
             raise OtherFamily(self.run.out, begun)
-        if (state["course"], state["data"]) != (self.course.name, self.course.data):
+        begun_on = state["course"], state.get("data", self.course.data)
+        if begun_on != (self.course.name, self.course.data):
             raise OtherCourse(self.run.out)
         self.model.load_state_dict(state["model"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):

@@ -1,5 +1,5 @@
-"""What a demonstration is expected to gain, before it is judged: what the newest ones of its kind, of
-whichever users, have gained over zero-shot."""
+"""What a demonstration is expected to gain, before it is judged: what the newest ones of its kind,
+of whichever users, have gained over zero-shot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.optimizer.rules import Expected, Kind, Quality, quality
 
 NEWEST_RUNS = 20
 NEWEST_ROUNDS = 5_000
-# Of a kind. First rounds write single texts and later ones hardly any: so each kind is looked for as
+# Of a kind. First rounds write single texts and later ones hardly any: each kind is looked for as
 # far back as it takes, or what singles are worth would be forgotten as soon as pairs are written.
 NEWEST_TEXTS = 2_000
 FEWEST = 20  # of a kind: the mean of fewer says too little of others
