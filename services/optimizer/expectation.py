@@ -32,10 +32,11 @@ async def expected_now(session: AsyncSession) -> Expected | None:
 
 
 def expected_of(outcomes: Iterable[Mapping[str, Any]]) -> Expected | None:
-    """Of what rounds told (`services.optimizer.decision`), the newest first. A text that was dropped
-    after the first draw counts with that: without these, the mean would be of those that were
-    lucky. Of a kind that too few are known of, as much is expected as of single texts; of those, as
-    of the kind that gains least: pairs are made of texts that have won. None: too few of any."""
+    """Of what rounds told (`services.optimizer.decision`), the newest first. A text that was
+    dropped after the first draw counts with that: without these, the mean would be of those that
+    were lucky. Of a kind that too few are known of, as much is expected as of single texts; of
+    those, as of the kind that gains least: pairs are made of texts that have won. None: too few of
+    any."""
     gains: dict[Kind, list[Quality]] = {kind: [] for kind in Kind}
     for outcome in outcomes:
         bare = _quality(outcome["zero_shot"])
