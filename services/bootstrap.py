@@ -223,6 +223,7 @@ def ranking_policy(settings: Settings) -> RankingPolicy:
         mode=None if settings.ranking_mode is None else Mode(settings.ranking_mode),
         permutations=settings.ranking_permutations,
         calibrated=settings.ranking_calibrated,
+        step_size=settings.ranking_step_size,
         prior_weight=settings.ranking_prior_weight,
         candidates=settings.ranking_candidates,
         deadline_seconds=settings.recommend_deadline_ms / 1000,

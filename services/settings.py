@@ -211,6 +211,13 @@ class Settings(BaseSettings):
     ranking_calibrated: bool = Field(
         False, description="Subtract what the model prefers where the prompt has no content."
     )
+    ranking_step_size: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="How much of a demonstration's way is gone (eta); below 1 the model is asked "
+        "without it as well, a prompt more.",
+    )
     ranking_prior_weight: float = Field(
         0.0,
         ge=0,

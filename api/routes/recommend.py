@@ -137,6 +137,10 @@ class ExplanationOut(BaseModel):
     titles_cut: int
     demonstration_refused: bool
     permutations: int
+    step_size: float | None = Field(
+        description="How much of the demonstration's way is gone; below 1 `raw` ends with what is "
+        "said without it."
+    )
     label_prior: list[float] | None = Field(description="Subtracted, where calibrated.")
     prior_weight: float
     candidates: list[CandidateOut]
@@ -251,7 +255,7 @@ def _explained(explanation: Explanation) -> ExplanationOut:
     if ranking is None:
         return ExplanationOut(
             prompt=[], segment_tokens={}, history_left_out=0, titles_cut=0,
-            demonstration_refused=False, permutations=0, label_prior=None,
+            demonstration_refused=False, permutations=0, step_size=None, label_prior=None,
             prior_weight=explanation.prior_weight, candidates=[],
             unknown_items=list(explanation.unknown_items), fallbacks=list(explanation.fallbacks),
             leave_one_out=_left_out(explanation.leave_one_out),
@@ -264,7 +268,8 @@ def _explained(explanation: Explanation) -> ExplanationOut:
         history_left_out=prompt.shortened.history_left_out,
         titles_cut=prompt.shortened.titles_cut,
         demonstration_refused=prompt.shortened.demonstration_refused,
-        permutations=len(ranking.prompts),
+        permutations=len(ranking.method.orders(len(ranking.item_ids))),
+        step_size=ranking.method.step_size,
         label_prior=None if ranking.prior is None else list(ranking.prior),
         prior_weight=explanation.prior_weight,
         candidates=[

@@ -201,18 +201,16 @@ class _Ready:
     async def _learned(
         self, lessons: Lessons, folder: Path, valid: Split, split: Split, watch: Watch
     ) -> Learned:
-        assert self.fingerprint is not None
+        asks = METHODS[self.evaluation.method].asks
+        assert asks is not None, "what learns asks a model"
+        assert self.engine is not None
+        learning = lessons.learning(asks(self.means.ranking), self.evaluation.seed)
         return await learn(
             folder,
-            Lesson(
-                self.means.training,
-                split,
-                valid,
-                lessons.learning(self.means.ranking, self.evaluation.seed),
-            ),
+            Lesson(self.means.training, split, valid, learning),
             self.means.asked_model,
             selected=lessons.selected,
-            fingerprint=self.fingerprint.digest,
+            fingerprint=EvaluationFingerprint.of(self.engine, learning.plan.method).digest,
             tell=partial(watch.tell, "rounds"),
         )
 

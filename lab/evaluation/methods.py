@@ -41,18 +41,21 @@ class MethodName(StrEnum):
     LLM4RS = "llm4rs"
     LLMRANK = "llmrank"
     ICL_RECENT = "icl_recent"
+    ICL_RECENT_HALF = "icl_recent_half"
     ICL_RANDOM = "icl_random"
     ICL_NEAREST = "icl_nearest"
     LLMSREC_SYN = "llmsrec_syn"
     RE2LLM = "re2llm"
     MORE = "more"
     GENERATED = "generated"
+    GENERATED_HALF = "generated_half"
     BEST_OF_N = "best_of_n"
     LRGD = "lrgd"
     LRGD_FUSED = "lrgd_fused"
     PDO1 = "pdo1"
     PDO2 = "pdo2"
     REVEALS_VALIDATION = "reveals_validation"
+    WHOLE_STEP = "whole_step"
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Lessons:
                 remembered=not self.alone and self.rounds > 1,
                 template=form.template, lead=form.lead, mode=form.mode,
                 permutations=ranking.permutations, calibrated=ranking.calibrated,
+                # What is found of the first text decides nothing: it is the same at any step size.
+                step_size=ranking.step_size if self.selected else 1.0,
                 regularized=form.regularization is not None, seed=seed,
             ),
             self.rounds,
@@ -128,6 +133,12 @@ def written(method: Method) -> Method:
     return method.in_mode(Mode.GENERATE)
 
 
+def half_step(method: Method) -> Method:
+    """Half of the way that a demonstration leads: with a small model a whole step goes too far
+    (`docs/baselines.md`)."""
+    return replace(method, step_size=0.5)
+
+
 def bootstrapped(method: Method) -> Method:
     """Candidates in several orders, against the bias of position."""
     return replace(method, permutations=max(3, method.permutations))
@@ -169,22 +180,27 @@ METHODS: Mapping[MethodName, Recipe] = {
     MethodName.LLM4RS: Recipe(ByModel, written),
     MethodName.LLMRANK: _shows(lambda examples: examples.latest, bootstrapped),
     MethodName.ICL_RECENT: _shows(lambda examples: examples.recent),
+    # At as many tokens as lrgd takes to rank.
+    MethodName.ICL_RECENT_HALF: _shows(lambda examples: examples.recent, half_step),
     MethodName.ICL_RANDOM: _shows(lambda examples: examples.random),
     MethodName.ICL_NEAREST: _shows(lambda examples: examples.nearest),
     MethodName.LLMSREC_SYN: _shows(lambda examples: examples.merged),
     MethodName.RE2LLM: Recipe(ByModel, as_given, picks=Pool.HINTS),
     MethodName.MORE: Recipe(ByModel, as_given, picks=Pool.PERSPECTIVES),
     MethodName.GENERATED: Recipe(ByModel, as_given, Lessons(1, 1, selected=False)),
+    MethodName.GENERATED_HALF: Recipe(ByModel, half_step, Lessons(1, 1, selected=False)),
     # As many demonstrations as lrgd writes, in as many rounds.
-    MethodName.BEST_OF_N: Recipe(ByModel, as_given, Lessons(3, 4, alone=True)),
-    MethodName.LRGD: Recipe(ByModel, as_given, Lessons(3, 4)),
-    MethodName.LRGD_FUSED: Recipe(ByModel, as_given, Lessons(3, 4), fused=True),
+    MethodName.BEST_OF_N: Recipe(ByModel, half_step, Lessons(3, 4, alone=True)),
+    MethodName.LRGD: Recipe(ByModel, half_step, Lessons(3, 4)),
+    MethodName.LRGD_FUSED: Recipe(ByModel, half_step, Lessons(3, 4), fused=True),
     # As many demonstrations as lrgd writes, by fewer paths.
-    MethodName.PDO1: Recipe(ByModel, as_given, Lessons(1, 12)),
-    MethodName.PDO2: Recipe(ByModel, as_given, Lessons(2, 6)),
+    MethodName.PDO1: Recipe(ByModel, half_step, Lessons(1, 12)),
+    MethodName.PDO2: Recipe(ByModel, half_step, Lessons(2, 6)),
     MethodName.REVEALS_VALIDATION: Recipe(
-        ByModel, as_given, Lessons(3, 4, reveals_validation=True)
+        ByModel, half_step, Lessons(3, 4, reveals_validation=True)
     ),
+    # As the paper has it: the demonstration's prompt alone.
+    MethodName.WHOLE_STEP: Recipe(ByModel, as_given, Lessons(3, 4)),
 }
 
 

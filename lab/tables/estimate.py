@@ -41,9 +41,10 @@ def asked_for(rows: Sequence[Row], users: int, ranking: Method) -> Asked:
         if recipe.asks is None:
             continue
         method = recipe.asks(row.asked(ranking))
-        each = Asked(rankings=method.permutations)
+        prompts = method.prompts(demonstrated=True)
+        each = Asked(rankings=prompts)
         if method.mode is Mode.GENERATE:
-            each = Asked(texts=method.permutations)
+            each = Asked(texts=prompts)
         # The prior's weight is fitted on as many validation questions.
         times = users * (2 if row.fused else 1)
         total += Asked(times * each.rankings, times * each.texts)

@@ -38,7 +38,12 @@ def _unregularized(method: Method) -> Method:
     return replace(listed, form=replace(listed.form, regularization=None))
 
 
-_ABLATIONS = (MethodName.PDO1, MethodName.PDO2, MethodName.REVEALS_VALIDATION)
+_ABLATIONS = (
+    MethodName.PDO1,
+    MethodName.PDO2,
+    MethodName.REVEALS_VALIDATION,
+    MethodName.WHOLE_STEP,
+)
 _ALONE = (
     MethodName.POPULARITY,
     MethodName.COVISIT,

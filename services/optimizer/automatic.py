@@ -204,8 +204,9 @@ class AutomaticRounds:
             return None
         method = now.method
         plan = Plan(
-            mode=method.mode, permutations=method.permutations, calibrated=method.calibrated
-        )
+            mode=method.mode, permutations=method.permutations, calibrated=method.calibrated,
+            step_size=method.step_size,
+        )  # fmt: skip
         return _InForce(now.fingerprint.digest, plan)
 
     # --- how far events were looked at -----------------------------------------------------------

@@ -121,7 +121,8 @@ class Comparisons:
         if left is not None:
             count = await self._model.counter(terms)
             once = sum(most_tokens(one, count) for one in requests)
-            if left < once * sum(method.permutations for method in methods):
+            shown = texts is not None
+            if left < once * sum(method.prompts(demonstrated=shown) for method in methods):
                 raise _OutOfBudget
         figures, tokens = [], 0
         for method in methods:

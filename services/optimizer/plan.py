@@ -88,6 +88,13 @@ class Plan(BaseModel):
     mode: Mode = Mode.FIRST_TOKEN
     permutations: int = Field(1, ge=1, le=16)
     calibrated: bool = False
+    step_size: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="η: how much of a demonstration's way is gone; below 1 the prompt without it "
+        "is asked as well.",
+    )
     seed: int = Field(0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
@@ -116,7 +123,12 @@ class Plan(BaseModel):
         """`regularization` is the one in force."""
         text = regularization if self.regularized else None
         form = PromptFormat(self.template, self.mode, text, self.lead)
-        return Method(form, permutations=self.permutations, calibrated=self.calibrated)
+        return Method(
+            form,
+            permutations=self.permutations,
+            calibrated=self.calibrated,
+            step_size=self.step_size,
+        )
 
     @property
     def writing(self) -> Writing:

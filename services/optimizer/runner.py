@@ -148,8 +148,12 @@ class RoundRunner:
     ) -> None:
         claimed, method = going.claimed, going.method
         requests = [question.under(variant.demonstrated) for variant, question in asked]
-        calls = len(requests) * method.permutations
-        tokens = method.permutations * sum(most_tokens(one, going.count) for one in requests)
+        prompts = [method.prompts(demonstrated=one.demonstrated is not None) for one in requests]
+        calls = sum(prompts)
+        tokens = sum(
+            times * most_tokens(one, going.count)
+            for times, one in zip(prompts, requests, strict=True)
+        )
         await self._before_calls(claimed, Cost(calls, tokens))
         ranked = await self._ranker.rank_all(requests, method, self._terms())
         await self._checkpoint("after the answer, before the commit")

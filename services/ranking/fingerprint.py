@@ -25,6 +25,7 @@ class EvaluationFingerprint:
     calibrated: bool
     listed: int
     limits: str
+    step_size: float = 1.0
 
     @classmethod
     @lru_cache(64)  # every list is about one, and there are few
@@ -41,9 +42,12 @@ class EvaluationFingerprint:
             calibrated=method.calibrated,
             listed=method.listed,
             limits=limits,
+            step_size=method.step_size,
         )
 
     @cached_property
     def digest(self) -> str:
-        parts = json.dumps(asdict(self), sort_keys=True).encode()
-        return hashlib.sha256(parts).hexdigest()[:16]
+        parts = asdict(self)
+        if self.step_size == 1:  # as it always was, before there was a choice
+            del parts["step_size"]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

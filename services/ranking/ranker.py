@@ -93,6 +93,21 @@ class Ranker:
         """All in as few calls as the engine allows. Raises ModelError, and PromptTooLong."""
         if not requests:
             return Ranked((), Usage())
+        bare = _asked_bare(requests, method)
+        ranked = await self._as_asked([*requests, *bare], method, terms)
+        if not bare:
+            return ranked
+        without = dict(zip(bare, ranked.rankings[len(requests) :], strict=True))
+        rankings = (
+            _on_the_way(without[request.bare()], ranking) if request.demonstrated else ranking
+            for request, ranking in zip(requests, ranked.rankings, strict=False)
+        )
+        return replace(ranked, rankings=tuple(rankings))
+
+    async def _as_asked(
+        self, requests: Sequence[RankingRequest], method: Method, terms: Terms
+    ) -> Ranked:
+        """Each with its demonstration as though there were no other way to ask."""
         batch = await self._batch(requests, method, terms)
         asked, thinking = await self._asked(requests, batch)
         match method.mode:
@@ -268,6 +283,30 @@ def among(logprobs: Sequence[float]) -> tuple[float, ...]:
     most = max(logprobs)
     total = most + math.log(math.fsum(math.exp(value - most) for value in logprobs))
     return tuple(value - total for value in logprobs)
+
+
+def _asked_bare(requests: Sequence[RankingRequest], method: Method) -> list[RankingRequest]:
+    """Those whose demonstration is not followed all the way, without it: each once."""
+    if method.step_size == 1:
+        return []
+    return list(dict.fromkeys(one.bare() for one in requests if one.demonstrated is not None))
+
+
+def _on_the_way(bare: Ranking, whole: Ranking) -> Ranking:
+    """From what is said without a demonstration as far as the step size goes to what is said with
+    it: on log-probabilities, where a step of the dual model is a sum; on places, where a list was
+    written."""
+    step_size = whole.method.step_size
+    scores = tuple(
+        start + step_size * (end - start)
+        for start, end in zip(bare.scores, whole.scores, strict=True)
+    )
+    return replace(
+        whole,
+        scores=scores if whole.method.mode is Mode.GENERATE else among(scores),
+        prompts=(*whole.prompts, *bare.prompts),
+        raw=(*whole.raw, *bare.raw),
+    )
 
 
 def _of_labels(

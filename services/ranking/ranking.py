@@ -39,6 +39,9 @@ class RankingRequest:
                 f"1 to {MOST_CANDIDATES} candidates can be ranked, not {len(self.candidates)}"
             )
 
+    def bare(self) -> RankingRequest:
+        return replace(self, demonstrated=None)
+
     def prompt_request(self, order: tuple[int, ...] | None = None) -> PromptRequest:
         titles = tuple(candidate.title for candidate in self.candidates)
         return PromptRequest(self.history, titles, order, self.demonstrated)
@@ -51,6 +54,10 @@ class Method:
     `permutations` show the candidates in so many orders, the first as they come, and average what
     the model says. `calibrated` subtracts what it prefers where the prompt has no content
     (`first_token` alone). `listed` is how many labels are written in `generate`.
+
+    A demonstration moves what the model says, away from what it says without one. `step_size`
+    (eta, the learning rate of the dual model) is how much of that way is gone. At 1 only the
+    prompt with the demonstration is asked; below, the one without it as well.
     """
 
     form: PromptFormat = field(default=PromptFormat())
@@ -58,16 +65,23 @@ class Method:
     calibrated: bool = False
     listed: int = 10
     seed: int = 0
+    step_size: float = 1.0
 
     def __post_init__(self) -> None:
         if self.calibrated and self.mode is not Mode.FIRST_TOKEN:
             raise ValueError("only first_token can be calibrated: no other mode has a label prior")
         if self.permutations < 1:
             raise ValueError("at least one order of the candidates must be shown")
+        if not 0 < self.step_size <= 1:
+            raise ValueError("a step size is above 0, and 1 at most: 0 would be zero-shot")
 
     @property
     def mode(self) -> Mode:
         return self.form.mode
+
+    def prompts(self, *, demonstrated: bool) -> int:
+        """How many a ranking takes, at most."""
+        return self.permutations * (2 if demonstrated and self.step_size < 1 else 1)
 
     def in_mode(self, mode: Mode) -> Method:
         calibrated = self.calibrated and mode is Mode.FIRST_TOKEN
@@ -86,7 +100,8 @@ class Ranking:
     `likelihood` log-probabilities among the candidates, in `generate` minus the place in the list.
 
     `raw` is what the model said, by prompt and then by candidate, before normalization and
-    calibration; `prior` the label prior that was subtracted, by place.
+    calibration; `prior` the label prior that was subtracted, by place. Prompts with the
+    demonstration come first.
     """
 
     method: Method

@@ -32,6 +32,7 @@ class RankingPolicy:
     mode: Mode | None = None  # None: the best the engine can do
     permutations: int = 1
     calibrated: bool = False
+    step_size: float = 1.0
     prior_weight: float = 0.0
     candidates: int = 50
     deadline_seconds: float = 1.0
@@ -49,7 +50,12 @@ class RankingPolicy:
         """For an engine that tells labels apart by `labels`; `mode` is what the request says."""
         best = Mode.GENERATE if labels is LabelSource.NONE else Mode.FIRST_TOKEN
         form = replace(PromptFormat(), regularization=regularization)
-        method = Method(form, permutations=self.permutations, calibrated=self.calibrated)
+        method = Method(
+            form,
+            permutations=self.permutations,
+            calibrated=self.calibrated,
+            step_size=self.step_size,
+        )
         return method.in_mode(mode or self.mode or best)
 
     def chosen_by(self, mode: Mode | None, settings: RankingPolicy) -> ChosenBy:

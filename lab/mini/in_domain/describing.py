@@ -37,8 +37,8 @@ REASONS = (
     "the user likes {terms}",
     "it goes with {terms}",
 )
-MOST_TERMS, MOST_EVIDENCE, MOST_NAMED = 6, 4, 8
-NAMES_LENGTH = 220  # characters of a sentence, for its other words have room beside them
+MOST_TERMS, MOST_EVIDENCE, MOST_NAMED = 6, 4, 4
+NAMES_LENGTH = 160  # characters of a sentence, for its other words have room beside them
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -13,7 +14,7 @@ from services.llm.scripted_server import ScriptedServer
 from services.llm.vllm import VllmModel
 from services.llm.wire import BATCH, CHAT
 from services.observability.metrics import Metrics
-from services.prompts import Lead, Mode, PromptFormat
+from services.prompts import Demonstrated, Lead, Mode, PromptFormat
 from services.ranking import Candidate, Method, Ranker, RankingRequest
 from services.ranking.written import Reading
 
@@ -145,3 +146,82 @@ async def test_requests_of_different_sizes_share_a_batch() -> None:
     assert [len(one.scores) for one in ranked.rankings] == [4, 2]
     alone = await Ranker(ScriptedModel()).rank(requests[1], Method(calibrated=True), TERMS)
     assert ranked.rankings[1].scores == pytest.approx(alone.scores)
+
+
+# --- step sizes -----------------------------------------------------------------------------------
+
+DEMONSTRATED = Demonstrated("Likes scarves.", "Likes lamps.")
+
+
+def persuaded(prompt: str, option: str) -> float:
+    """Prefers kettles, unless a demonstration says scarves."""
+    word = "Scarf" if DEMONSTRATED.current in prompt else "Kettle"
+    return liking(word)(prompt, option)
+
+
+def demonstrated(*titles: str) -> RankingRequest:
+    return replace(asked(*titles), demonstrated=DEMONSTRATED)
+
+
+@pytest.mark.parametrize("mode", [Mode.FIRST_TOKEN, Mode.LIKELIHOOD])
+@pytest.mark.parametrize("step_size", [0.25, 0.5, 0.75])
+async def test_a_step_size_is_how_much_of_the_way_to_the_demonstrated_is_gone(
+    mode: Mode, step_size: float
+) -> None:
+    ranker = Ranker(ScriptedModel(Script(preference=persuaded)))
+    whole = Method(PromptFormat(mode=mode), permutations=2)
+    part = replace(whole, step_size=step_size)
+    start = await ranker.rank(asked(), part, TERMS)
+    end = await ranker.rank(demonstrated(), whole, TERMS)
+    reached = await ranker.rank(demonstrated(), part, TERMS)
+    assert start.order[0] == 2
+    assert end.order[0] == 3
+    odds = [
+        [score - ranking.scores[0] for score in ranking.scores] for ranking in (start, end, reached)
+    ]
+    way = [near + step_size * (far - near) for near, far in zip(odds[0], odds[1], strict=True)]
+    assert odds[2] == pytest.approx(way)
+    assert math.fsum(map(math.exp, reached.scores)) == pytest.approx(1.0)
+    assert reached.prompts == (*end.prompts, *start.prompts)
+    assert reached.raw == (*end.raw, *start.raw)
+
+
+async def test_a_part_of_a_written_step_is_on_the_places_of_both_lists() -> None:
+    model = ScriptedModel(
+        Script(writer=lambda asked: " MO LL" if "scarves" in asked.prompt else " LL MO")
+    )
+    method = Method(PromptFormat(mode=Mode.GENERATE), step_size=0.75)
+    ranking = await Ranker(model).rank(demonstrated(), method, TERMS)
+    assert ranking.scores == (-4, -4, -1.75, -1.25)
+    assert ranking.written is not None
+    assert ranking.written.listed == (3, 2), "that of the demonstration is told"
+
+
+async def test_without_a_demonstration_there_is_no_way_to_go() -> None:
+    ranker = Ranker(ScriptedModel())
+    bare = await ranker.rank(asked(), Method(step_size=0.5), TERMS)
+    assert len(bare.prompts) == 1
+    assert bare.scores == (await ranker.rank(asked(), Method(), TERMS)).scores
+
+
+async def test_variants_of_one_question_share_its_bare_prompt() -> None:
+    served = ScriptedServer(Script(preference=persuaded))
+    config = ServerConfig("http://scripted", served.script.model)
+    other = replace(asked(), demonstrated=Demonstrated("Likes stoves."))
+    requests = [demonstrated(), asked(), other, demonstrated(*TITLES[:2])]
+    method = Method(step_size=0.5)
+    async with VllmModel(config, Metrics(), transport=httpx2.ASGITransport(app=served)) as model:
+        ranker = Ranker(model)
+        alone = [await ranker.rank(one, method, TERMS) for one in requests]
+        served.received.clear()
+        together = await ranker.rank_all(requests, method, TERMS)
+    assert [one.scores for one in together.rankings] == [one.scores for one in alone]
+    scoring = [received for received in served.received if received.path in (BATCH, CHAT)]
+    assert len(scoring) == 1
+    assert len(scoring[0].body["messages"]) == 4 + 2
+
+
+@pytest.mark.parametrize("step_size", [0.0, -1.0, 1.5, math.nan])
+def test_a_step_size_is_above_0_and_1_at_most(step_size: float) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        Method(step_size=step_size)

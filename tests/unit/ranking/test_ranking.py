@@ -99,6 +99,7 @@ def test_a_fingerprint_changes_with_all_that_can_change_a_rank() -> None:
         Method(PromptFormat(template=TemplateName.INV)),
         Method(PromptFormat(mode=Mode.LIKELIHOOD)),
         Method(PromptFormat(regularization=None)),
+        Method(step_size=0.5),
     ]
     digests = {EvaluationFingerprint.of(engine, method).digest for method in methods}
     assert len(digests) == len(methods)

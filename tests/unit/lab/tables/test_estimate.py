@@ -28,12 +28,17 @@ def test_a_fused_row_asks_the_validation_questions_as_well() -> None:
 
 def test_rounds_write_and_judge_every_text() -> None:
     judged = 10 * (3 * 4 + 1) * DRAWS
-    assert asked("lrgd") == Asked(rankings=10 + judged, texts=120)
+    assert asked("whole_step") == Asked(rankings=10 + judged, texts=120)
+
+
+def test_half_a_step_takes_two_prompts() -> None:
+    whole, half = asked("whole_step"), asked("lrgd")
+    assert half == Asked(rankings=2 * whole.rankings, texts=whole.texts)
 
 
 def test_what_two_rows_learn_alike_is_learned_once() -> None:
     one, both = asked("lrgd"), asked("lrgd", "lrgd_fused")
-    assert both == one + Asked(rankings=20)
+    assert both == one + Asked(rankings=2 * 20)
     assert asked("lrgd", "best_of_n").texts == 2 * one.texts
 
 
