@@ -22,6 +22,9 @@ from services.prompts import Mode
 from services.ranking import Method
 
 
+OTHERS = 100.0  # as many held-out events as the gains of other users' texts count
+
+
 class MethodName(StrEnum):
     ZERO_SHOT = "zero_shot"
     ZERO_SHOT_LONG = "zero_shot_long"
@@ -62,7 +65,11 @@ class MethodName(StrEnum):
 class Lessons:
     """How a method learns before it is asked: from so many rounds of so many paths. Not `selected`:
     the first text that was written is shown, whatever it is worth. `alone`: nothing goes from one
-    text to another. `reveals_validation`: the generator sees the target that judges it."""
+    text to another. `reveals_validation`: the generator sees the target that judges it.
+
+    One held-out event of a user says next to nothing of what a text gains on their next one
+    (`docs/baselines.md`): what texts gain on those of all users decides, and a text is shown alone,
+    for one that won on the event brings its luck into any pair."""
 
     paths: int
     rounds: int
@@ -74,7 +81,8 @@ class Lessons:
         form = ranking.form
         return Learning(
             Plan(
-                paths=self.paths, held_out=1, perturbed=not self.alone, paired=not self.alone,
+                paths=self.paths, held_out=1, prior_events=OTHERS, heard_again=True,
+                screened=False, perturbed=not self.alone, paired=False,
                 remembered=not self.alone and self.rounds > 1,
                 template=form.template, lead=form.lead, mode=form.mode,
                 permutations=ranking.permutations, calibrated=ranking.calibrated,
@@ -190,17 +198,17 @@ METHODS: Mapping[MethodName, Recipe] = {
     MethodName.GENERATED: Recipe(ByModel, as_given, Lessons(1, 1, selected=False)),
     MethodName.GENERATED_HALF: Recipe(ByModel, half_step, Lessons(1, 1, selected=False)),
     # As many demonstrations as lrgd writes, in as many rounds.
-    MethodName.BEST_OF_N: Recipe(ByModel, half_step, Lessons(3, 4, alone=True)),
-    MethodName.LRGD: Recipe(ByModel, half_step, Lessons(3, 4)),
-    MethodName.LRGD_FUSED: Recipe(ByModel, half_step, Lessons(3, 4), fused=True),
+    MethodName.BEST_OF_N: Recipe(ByModel, half_step, Lessons(3, 2, alone=True)),
+    MethodName.LRGD: Recipe(ByModel, half_step, Lessons(3, 2)),
+    MethodName.LRGD_FUSED: Recipe(ByModel, half_step, Lessons(3, 2), fused=True),
     # As many demonstrations as lrgd writes, by fewer paths.
-    MethodName.PDO1: Recipe(ByModel, half_step, Lessons(1, 12)),
-    MethodName.PDO2: Recipe(ByModel, half_step, Lessons(2, 6)),
+    MethodName.PDO1: Recipe(ByModel, half_step, Lessons(1, 6)),
+    MethodName.PDO2: Recipe(ByModel, half_step, Lessons(2, 3)),
     MethodName.REVEALS_VALIDATION: Recipe(
-        ByModel, half_step, Lessons(3, 4, reveals_validation=True)
+        ByModel, half_step, Lessons(3, 2, reveals_validation=True)
     ),
     # As the paper has it: the demonstration's prompt alone.
-    MethodName.WHOLE_STEP: Recipe(ByModel, as_given, Lessons(3, 4)),
+    MethodName.WHOLE_STEP: Recipe(ByModel, as_given, Lessons(3, 2)),
 }
 
 

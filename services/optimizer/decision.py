@@ -33,7 +33,8 @@ from services.optimizer.rules import (
 class Found:
     """A user's variants in a round, and what was judged of them. `effective` are those in memory
     before it; `paths` with the text that each wrote last; `expected` counts as `prior_events`
-    held-out events."""
+    held-out events. `turned_down`, by path: what was judged on all of these and never accepted, to
+    be heard again."""
 
     zero_shot: KnownVariant
     incumbents: Mapping[int, KnownVariant]
@@ -45,6 +46,7 @@ class Found:
     last_texts: Mapping[int, str] = field(default_factory=dict)
     expected: Expected = field(default_factory=Expected)
     prior_events: float = 0.0
+    turned_down: Mapping[int, Sequence[KnownVariant]] = field(default_factory=dict)
 
     def quality(self, variant: KnownVariant) -> Quality:
         return quality(self.judged[variant.variant_id])
@@ -59,11 +61,19 @@ class Found:
 
     def best(self, path: int) -> KnownVariant:
         """Of a path so far: its incumbent, unless newer events have put that one behind
-        zero-shot."""
+        zero-shot; then, of what was turned down before as much was expected of it as today, what
+        is believed to gain most."""
         incumbent = self.incumbents.get(path)
-        if incumbent is None or not accepts(self.gained(incumbent), z=0):
-            return self.zero_shot
-        return incumbent
+        if incumbent is not None and self._is_ahead(incumbent):
+            return incumbent
+        return max(
+            filter(self._is_ahead, self.turned_down.get(path, ())),
+            key=lambda one: (self.gained(one).log_score, one.variant_id),
+            default=self.zero_shot,
+        )
+
+    def _is_ahead(self, variant: KnownVariant) -> bool:
+        return accepts(self.gained(variant), z=0)
 
     def standings(self, incumbents: Mapping[int, KnownVariant]) -> list[Standing]:
         """Of those that are not believed to be behind zero-shot."""
@@ -129,8 +139,11 @@ def decide(
     """`notes` is what the round wrote down as it went: refused texts, and who was perturbed;
     `similar`, by path, how alike its text is to the one it wrote last, where there are both."""
     incumbents = dict(found.incumbents)
+    for path in range(plan.paths):
+        if (best := found.best(path)) is not found.zero_shot:
+            incumbents[path] = best
     effective = {one.variant_id: one for one in found.effective}
-    accepted: set[str] = set()
+    accepted = {one.variant_id for one in incumbents.values()}
     states, told = {}, []
     for path in range(plan.paths):
         step, line = _step(plan, path, found, similar.get(path))
@@ -155,7 +168,14 @@ def decide(
             effective=one.variant_id in remembered,
             quality=_known_quality(found, one),
         )
-        for one in _unique([*found.incumbents.values(), *found.new.values(), *effective.values()])
+        for one in _unique(
+            [
+                *found.incumbents.values(),
+                *incumbents.values(),
+                *found.new.values(),
+                *effective.values(),
+            ]
+        )
     ]
     outcome = {
         "zero_shot": _told(found.quality(found.zero_shot)),

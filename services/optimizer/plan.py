@@ -49,6 +49,11 @@ class Plan(BaseModel):
         description="What demonstrations of earlier rounds have gained counts as much as so many "
         "held-out events of the user.",
     )
+    heard_again: bool = Field(
+        False,
+        description="A text that was turned down takes its path's free place, once others' gains "
+        "speak for it.",
+    )
     expected: Expected | None = Field(
         None, description="The same, given; left out, it is read from the newest rounds."
     )

@@ -305,10 +305,10 @@ class RoundRunner:
             repository = LearningRepository(session)
             known = await repository.variants(claimed.user_id)
             going.variants = {one.variant_id: one for one in known}
-            wanted = [
-                one.variant_id
-                for one in (going.zero_shot, *going.incumbents.values(), *going.new.values())
-            ]
+            heard = (going.zero_shot, *going.incumbents.values(), *going.new.values())
+            if claimed.plan.heard_again:
+                heard = tuple(known)
+            wanted = [one.variant_id for one in heard]
             going.judged = await repository.judged(wanted, going.fingerprint, questions)
             going.paths = await repository.paths(claimed.user_id)
             return await repository.switched(claimed.user_id)

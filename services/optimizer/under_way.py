@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -69,7 +70,20 @@ class UnderWay:
             },
             self.claimed.plan.expected or Expected(),
             self.claimed.plan.prior_events,
+            self._turned_down if self.claimed.plan.heard_again else {},
         )
+
+    @property
+    def _turned_down(self) -> dict[int, list[KnownVariant]]:
+        """What a rollback has taken back was accepted once: it is not among these."""
+        bare = len(self.judged.get(self.zero_shot.variant_id, ()))
+        found: defaultdict[int, list[KnownVariant]] = defaultdict(list)
+        for one in self.variants.values():
+            is_earlier = 0 < one.row.round_number < self.claimed.number
+            whole = bare > 0 and len(self.judged.get(one.variant_id, ())) == bare
+            if is_earlier and whole and not one.row.accepted:
+                found[one.row.path].append(one)
+        return found
 
     @property
     def texts(self) -> dict[str | None, StoredDemonstration]:

@@ -50,6 +50,7 @@ def decided(
     incumbents: dict[int, KnownVariant] | None = None,
     paths: dict[int, PathState] | None = None,
     last_texts: dict[int, str] | None = None,
+    turned_down: dict[int, list[KnownVariant]] | None = None,
     plan: Plan = PLAN,
 ) -> Decision:
     found = Found(
@@ -63,6 +64,7 @@ def decided(
         last_texts or {},
         plan.expected or Expected(),
         plan.prior_events,
+        turned_down or {},
     )
     similar = {path: alike(*texts) for path, texts in found.repetitions().items()}
     return decide(plan, found, {}, similar)
@@ -139,6 +141,34 @@ def test_however_much_is_expected_a_text_that_does_great_harm_is_not_served() ->
     new = {0: variant("a", 0)}
     assert served(decided(new, {"a": WORSE}, plan=PAIRS_ARE_BETTER)) == "a"
     assert served(decided(new, {"a": harmful}, plan=PAIRS_ARE_BETTER)) is None
+
+
+SINGLES_GAIN = PLAN.model_copy(
+    update={"expected": Expected(single=Quality(0.1, 0.5)), "prior_events": 20.0}
+)
+
+
+def test_what_was_turned_down_is_heard_again_when_others_gains_speak_for_it() -> None:
+    earlier = {0: [variant("unlucky", 0), variant("less", 0)], 1: [variant("other", 1)]}
+    less = judged(9, -4.3, -4.4, -4.2, -4.3)
+    scores = {"unlucky": WORSE, "less": less, "other": less}
+    assert served(decided({}, scores, turned_down=earlier)) is None
+    decision = decided({}, scores, turned_down=earlier, plan=SINGLES_GAIN)
+    assert served(decision) == "unlucky"
+    assert accepted(decision) == {"unlucky", "other"}
+    kept = {one.variant_id for one in decision.judgments if one.incumbent}
+    assert kept == {"unlucky", "other"}, "one of each path"
+
+
+def test_what_is_heard_again_gives_way_to_an_incumbent_and_to_what_is_better() -> None:
+    earlier = {0: [variant("earlier", 0)]}
+    scores = {"earlier": BETTER, "old": BETTER, "new": BEST}
+    old = {0: variant("old", 0, incumbent=True)}
+    decision = decided({}, scores, incumbents=old, turned_down=earlier, plan=SINGLES_GAIN)
+    assert served(decision) == "old"
+    new = {0: variant("new", 0)}
+    decision = decided(new, scores, turned_down=earlier, plan=SINGLES_GAIN)
+    assert served(decision) == "new"
 
 
 def test_what_is_served_is_told_as_it_was_found_not_as_it_is_believed() -> None:

@@ -27,8 +27,8 @@ def test_a_fused_row_asks_the_validation_questions_as_well() -> None:
 
 
 def test_rounds_write_and_judge_every_text() -> None:
-    judged = 10 * (3 * 4 + 1) * DRAWS
-    assert asked("whole_step") == Asked(rankings=10 + judged, texts=120)
+    judged = 10 * (3 * 2 + 1) * DRAWS
+    assert asked("whole_step") == Asked(rankings=10 + judged, texts=60)
 
 
 def test_half_a_step_takes_two_prompts() -> None:
