@@ -14,6 +14,7 @@ from cli import (
     recall,
     shop,
     similarity,
+    step_size,
     studies,
     tables,
     templates,
@@ -28,6 +29,7 @@ app.add_typer(mini.app, name="mini")
 app.command()(evaluate.evaluate)
 app.command()(loop.loop)
 app.command()(similarity.calibrate_similarity)
+app.command()(step_size.step_size)
 app.command()(templates.templates)
 app.command()(tables.table2)
 app.command()(tables.table3)

@@ -21,7 +21,7 @@ from services.optimizer.plan import Plan
 from services.prompts import Mode
 from services.ranking import Method
 
-
+STEP_SIZE = 0.3
 OTHERS = 100.0  # as many held-out events as the gains of other users' texts count
 
 
@@ -44,14 +44,14 @@ class MethodName(StrEnum):
     LLM4RS = "llm4rs"
     LLMRANK = "llmrank"
     ICL_RECENT = "icl_recent"
-    ICL_RECENT_HALF = "icl_recent_half"
+    ICL_RECENT_PART = "icl_recent_part"
     ICL_RANDOM = "icl_random"
     ICL_NEAREST = "icl_nearest"
     LLMSREC_SYN = "llmsrec_syn"
     RE2LLM = "re2llm"
     MORE = "more"
     GENERATED = "generated"
-    GENERATED_HALF = "generated_half"
+    GENERATED_PART = "generated_part"
     BEST_OF_N = "best_of_n"
     LRGD = "lrgd"
     LRGD_FUSED = "lrgd_fused"
@@ -141,10 +141,10 @@ def written(method: Method) -> Method:
     return method.in_mode(Mode.GENERATE)
 
 
-def half_step(method: Method) -> Method:
-    """Half of the way that a demonstration leads: with a small model a whole step goes too far
+def part_of_the_way(method: Method) -> Method:
+    """Of the way that a demonstration leads: with a small model a whole step goes too far
     (`docs/baselines.md`)."""
-    return replace(method, step_size=0.5)
+    return replace(method, step_size=STEP_SIZE)
 
 
 def bootstrapped(method: Method) -> Method:
@@ -189,23 +189,23 @@ METHODS: Mapping[MethodName, Recipe] = {
     MethodName.LLMRANK: _shows(lambda examples: examples.latest, bootstrapped),
     MethodName.ICL_RECENT: _shows(lambda examples: examples.recent),
     # At as many tokens as lrgd takes to rank.
-    MethodName.ICL_RECENT_HALF: _shows(lambda examples: examples.recent, half_step),
+    MethodName.ICL_RECENT_PART: _shows(lambda examples: examples.recent, part_of_the_way),
     MethodName.ICL_RANDOM: _shows(lambda examples: examples.random),
     MethodName.ICL_NEAREST: _shows(lambda examples: examples.nearest),
     MethodName.LLMSREC_SYN: _shows(lambda examples: examples.merged),
     MethodName.RE2LLM: Recipe(ByModel, as_given, picks=Pool.HINTS),
     MethodName.MORE: Recipe(ByModel, as_given, picks=Pool.PERSPECTIVES),
     MethodName.GENERATED: Recipe(ByModel, as_given, Lessons(1, 1, selected=False)),
-    MethodName.GENERATED_HALF: Recipe(ByModel, half_step, Lessons(1, 1, selected=False)),
+    MethodName.GENERATED_PART: Recipe(ByModel, part_of_the_way, Lessons(1, 1, selected=False)),
     # As many demonstrations as lrgd writes, in as many rounds.
-    MethodName.BEST_OF_N: Recipe(ByModel, half_step, Lessons(3, 2, alone=True)),
-    MethodName.LRGD: Recipe(ByModel, half_step, Lessons(3, 2)),
-    MethodName.LRGD_FUSED: Recipe(ByModel, half_step, Lessons(3, 2), fused=True),
+    MethodName.BEST_OF_N: Recipe(ByModel, part_of_the_way, Lessons(3, 2, alone=True)),
+    MethodName.LRGD: Recipe(ByModel, part_of_the_way, Lessons(3, 2)),
+    MethodName.LRGD_FUSED: Recipe(ByModel, part_of_the_way, Lessons(3, 2), fused=True),
     # As many demonstrations as lrgd writes, by fewer paths.
-    MethodName.PDO1: Recipe(ByModel, half_step, Lessons(1, 6)),
-    MethodName.PDO2: Recipe(ByModel, half_step, Lessons(2, 3)),
+    MethodName.PDO1: Recipe(ByModel, part_of_the_way, Lessons(1, 6)),
+    MethodName.PDO2: Recipe(ByModel, part_of_the_way, Lessons(2, 3)),
     MethodName.REVEALS_VALIDATION: Recipe(
-        ByModel, half_step, Lessons(3, 2, reveals_validation=True)
+        ByModel, part_of_the_way, Lessons(3, 2, reveals_validation=True)
     ),
     # As the paper has it: the demonstration's prompt alone.
     MethodName.WHOLE_STEP: Recipe(ByModel, as_given, Lessons(3, 2)),

@@ -17,7 +17,7 @@ from lab.metrics import ndcg
 from lab.mini.batches import Batch, steps
 from lab.mini.corpus import Example, laid_out
 from lab.mini.in_domain.describing import Chosen, describe
-from lab.mini.in_domain.meanings import give_meaning, mean_as_titles
+from lab.mini.in_domain.meanings import give_meaning
 from lab.mini.in_domain.shoppers import Shoppers
 from lab.mini.model import Mini, prepare
 from lab.mini.tokenizer import END, WHOLE_LINES, MiniTokenizer
@@ -35,14 +35,14 @@ from services.prompts import (
     compose,
 )
 
-# Beside the titles and terms that are tokens.
+# Beside the titles that are tokens.
 VOCABULARY = 4_096
 STEP_EXAMPLES, STEP_TOKENS = 192, 1_536
 # Of the tokens, how many are of lives alone; of the examples after that, how many are still lives.
 # Of the others some write a demonstration, and the rest choose: most behind a demonstration, or two
 # where a prompt of paths has two.
 PROMPTS_AFTER, LIVED = 0.25, 0.5
-WRITING, DESCRIBED, PAIRED, NAMED = 0.25, 0.75, 0.35, 0.6
+WRITING, DESCRIBED, PAIRED, NAMED = 0.12, 0.75, 0.35, 0.6
 LONGEST, WINDOW = 40, 10
 # Of a life's items so many are left out, in half of all lives: what follows still follows.
 LEFT_OUT = 0.2
@@ -67,9 +67,9 @@ class InDomainCourse:
     ) -> None:
         self.shoppers = shoppers
         self.tokenizer = MiniTokenizer.kept(
-            out, lambda: _texts(shoppers), VOCABULARY, WHOLE_LINES, _tokens(shoppers)
+            out, lambda: _texts(shoppers), VOCABULARY, WHOLE_LINES, shoppers.names
         )
-        if not all(map(self.tokenizer.knows, _tokens(shoppers))):
+        if not all(map(self.tokenizer.knows, shoppers.names)):
             raise OtherCourse(out)
         self._lived_until = PROMPTS_AFTER * tokens
         self._watched_users = watched_users
@@ -84,11 +84,6 @@ class InDomainCourse:
         named = {title: self.tokenizer.id(title) for title in self.shoppers.names}
         lives = ([titles[item] for item in items] for items in self.shoppers.sequences)
         give_meaning(model.embed_tokens, named, lives)
-        of_terms = {
-            self.tokenizer.id(term): [named[title] for title in titles if title in named]
-            for term, titles in self.shoppers.titled.items()
-        }
-        mean_as_titles(model.embed_tokens, of_terms)
 
     def steps(self, progress: Progress, rng: np.random.Generator) -> Iterator[Sequence[Batch]]:
         lived = 1.0 if progress.stage == "language" else LIVED
@@ -246,10 +241,6 @@ class InDomainCourse:
 
     def _answer(self, text: str) -> list[int]:
         return [*self.tokenizer.encode(text), self.tokenizer.id(END)]
-
-
-def _tokens(shoppers: Shoppers) -> tuple[str, ...]:
-    return (*shoppers.names, *shoppers.titled)
 
 
 def _chosen(shoppers: Shoppers, items: Sequence[str]) -> list[Chosen]:

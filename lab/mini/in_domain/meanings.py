@@ -53,16 +53,6 @@ def give_meaning(
         embeddings[rows] = _unit(mixed) * length
 
 
-def mean_as_titles(embeddings: Tensor, terms: Mapping[int, Sequence[int]]) -> None:
-    """By row of a term, the rows of the titles that it is of: it begins as what these have in
-    common, when they have their meaning. Rows keep their length."""
-    with torch.no_grad():
-        for term, titles in terms.items():
-            if titles:
-                common = _unit(embeddings[list(titles)]).mean(dim=0, keepdim=True)
-                embeddings[term] = _unit(common)[0] * embeddings[term].norm()
-
-
 def _chosen_with(titles: Sequence[str], lives: Iterable[Sequence[str]], width: int) -> Floats:
     vectors = np.zeros((len(titles), width))
     told = _mutual_information(titles, lives)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,6 @@ from lab.evaluation.files import Data, read_data, read_split
 from lab.evaluation.prior import Prior
 from lab.evaluation.questions import Question, Split, training_part
 from services.errors import ConfigurationError
-from services.prompts.labels import LABELS
 from services.prompts.titles import clean, fold
 
 LEAST_ITEMS, MOST_SHARE = 5, 0.25
@@ -79,23 +78,8 @@ class Shoppers:
         return tuple(
             title
             for title, _ in takers.most_common(MOST_NAMES)
-            if len(title) >= SHORTEST_NAME and _comes_back(title)
+            if len(title) >= SHORTEST_NAME and (title.isascii() or " " in title)
         )
-
-    @cached_property
-    def titled(self) -> dict[str, tuple[str, ...]]:
-        """By term that is a token of its own, the titles that it is of: so that a demonstration is
-        written in words that mean something from the start, and not letter by letter."""
-        titled: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        for item, terms in self.terms.items():
-            for term in terms:
-                titled[term][self.titles[item]] = None
-        # Labels have tokens: with a space before them, and without.
-        return {
-            term: tuple(titles)
-            for term, titles in titled.items()
-            if term not in LABELS and _comes_back(term)
-        }
 
     def beside(self, user: int, items: Sequence[str], size: int) -> list[str]:
         """What others chose with these items, the best first: as the other half of the users has
@@ -114,10 +98,6 @@ class Shoppers:
 
 def _clean_titles(data: Data) -> dict[str, str]:
     return {item: clean(title or None) for item, title in data.titles.items()}
-
-
-def _comes_back(text: str) -> bool:
-    return text.isascii() or " " in text
 
 
 def _taught(data: Data, splits: Iterable[Split]) -> list[tuple[str, ...]]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
+from lab.learning.step_sizes import gained, read_told
 from lab.shop.events import in_time_order, sample_users
 from lab.shop.files import event_rows, item_rows
 from lab.shop.taste import SHIPPED_USERS, Shop
@@ -16,10 +17,11 @@ from services.catalog.inputs import NewEvent, NewItem
 from services.catalog.repository import CatalogRepository
 from services.demonstrations.models import StoredDemonstration, StoredVariant
 from services.demonstrations.snapshot import LeakedHeldOut, PastItem, Snapshot
+from services.errors import ConfigurationError
 from services.optimizer.material import Materials, TooFewPositives
 from services.optimizer.models import Evaluation, Round, RoundState
 from services.optimizer.plan import Plan
-from services.optimizer.rules import Budget
+from services.optimizer.rules import Budget, Expected, Quality
 from services.recommendations.wanted import Wanted
 from tests.conftest import ServicesFactory
 
@@ -41,8 +43,10 @@ async def services(opened_services: ServicesFactory) -> AsyncIterator[Services]:
         yield services
 
 
-async def learned(services: Services, run: str, users: list[str], rounds: int = 1) -> None:
-    await services.ledger.start(run, users, rounds, PLAN, Budget())
+async def learned(
+    services: Services, run: str, users: list[str], rounds: int = 1, plan: Plan = PLAN
+) -> None:
+    await services.ledger.start(run, users, rounds, plan, Budget())
     while await services.learner.advance(limit=4, seconds=60):
         pass
 
@@ -71,6 +75,64 @@ async def test_a_round_writes_judges_decides_and_serves(services: Services) -> N
         )
         if after.variant is not None:  # an incumbent of a path, though not behind zero-shot
             assert after.variant.effect_d > 0
+
+
+@pytest.mark.parametrize("size", [0.5, 1.0])
+async def test_what_is_judged_at_one_step_size_tells_of_all(
+    services: Services, size: float
+) -> None:
+    user = "user-0002"
+    await learned(services, "run", [user], plan=PLAN.model_copy(update={"step_size": size}))
+    async with services.database.reading() as session:
+        rows = await session.execute(
+            select(StoredVariant.path, Evaluation)
+            .join(Evaluation, Evaluation.variant_id == StoredVariant.variant_id)
+            .where(StoredVariant.user_id == user)
+        )
+        found = {(path, one.event_id, one.draw): one for path, one in rows}
+    bare = {key[1:]: one for key, one in found.items() if key[0] < 0}
+    texts = {key: one for key, one in found.items() if key[0] >= 0}
+    assert texts, "nothing was judged"
+    told = await read_told(services.database)
+    assert len(told) == len(texts)
+    gains = sorted(one.gains(size) for one in told)
+    kept = sorted(
+        (
+            one.log_score - bare[event, draw].log_score,
+            one.effect_d - bare[event, draw].effect_d,
+        )
+        for (_, event, draw), one in texts.items()
+    )
+    for mine, theirs in zip(gains, kept, strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-4)  # raw log-probs are kept rounded
+    assert all(one.gains(1e-9) == pytest.approx((0, 0), abs=1e-6) for one in told)
+    by_size = gained(told, (0.25, size))
+    assert list(by_size) == [0.25, size]
+    assert by_size[size].log_score.mean == pytest.approx(
+        sum(one[0] for one in kept) / len(kept), abs=1e-4
+    )
+
+
+async def test_without_rounds_no_step_size_is_told(services: Services) -> None:
+    with pytest.raises(ConfigurationError, match="run some rounds"):
+        await read_told(services.database)
+
+
+async def test_turned_down_texts_are_heard_again_when_something_is_expected(
+    services: Services,
+) -> None:
+    users = [f"user-{number:04d}" for number in SHIPPED_USERS[:USERS]]
+    plan = PLAN.model_copy(update={"heard_again": True, "screened": False, "paired": False})
+    await learned(services, "first", users, plan=plan)
+    expected = Expected(*[Quality(0.9, 9.0)] * 3)
+    more = plan.model_copy(update={"expected": expected, "prior_events": 100.0})
+    await learned(services, "second", users, plan=more)
+    async with services.database.reading() as session:
+        wanted = select(StoredVariant).where(StoredVariant.path >= 0)
+        variants = list(await session.scalars(wanted))
+    by_path = {(one.user_id, one.path) for one in variants}
+    incumbents = [(one.user_id, one.path) for one in variants if one.incumbent]
+    assert sorted(incumbents) == sorted(by_path), "one of each path that has written"
 
 
 async def test_nothing_held_out_reaches_what_writes(services: Services) -> None:

@@ -31,9 +31,9 @@ def test_rounds_write_and_judge_every_text() -> None:
     assert asked("whole_step") == Asked(rankings=10 + judged, texts=60)
 
 
-def test_half_a_step_takes_two_prompts() -> None:
-    whole, half = asked("whole_step"), asked("lrgd")
-    assert half == Asked(rankings=2 * whole.rankings, texts=whole.texts)
+def test_a_part_of_a_step_takes_two_prompts() -> None:
+    whole, part = asked("whole_step"), asked("lrgd")
+    assert part == Asked(rankings=2 * whole.rankings, texts=whole.texts)
 
 
 def test_what_two_rows_learn_alike_is_learned_once() -> None:
