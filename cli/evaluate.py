@@ -83,7 +83,7 @@ def evaluate(
     without the two newest items of any user, and are never told the targets.
 
     [bold]generated[/], [bold]best_of_n[/], [bold]lrgd[/] and [bold]lrgd_fused[/] learn first,
-    on the validation targets: one text unselected, the best of twelve, four rounds of three
+    on the validation targets: one text unselected, the best of six, two rounds of three
     paths, and these with lambda fitted. [bold]re2llm[/] and [bold]more[/] learn to pick a text.
     Networks, from [bold]bprmf[/] to [bold]fdsa[/], are trained first and stopped by the files
     valid-* of --data; that, EASE and itemknn need [bold]make setup-lab[/]. docs/baselines.md says

@@ -23,9 +23,9 @@ Figures = dict[str, float]
 METRICS = ("ndcg@1", "ndcg@10", "recall@10", "effect_d", "gauc")
 COMPARED, FIRST_PLACE = "ndcg@10", "ndcg@1"
 OURS, BARE = "lrgd_fused", "zero_shot"
-PURE, BELOW = "lrgd", (BARE, "generated")
+PURE, BELOW = "lrgd", (BARE, "generated", "generated_part")
 # Those that are shown by the length of the history.
-LOOKED_FOR = ("popularity", "covisit", "sasrec", "sasrec_fused", BARE, *BELOW[1:], PURE, OURS)
+LOOKED_FOR = ("popularity", "covisit", "sasrec", "sasrec_fused", BARE, "generated", PURE, OURS)
 
 
 def figures_of(
