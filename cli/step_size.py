@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from cli.figures import Figures
 from services.settings import load_settings
+from services.storage.database import open_database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,17 +35,14 @@ def step_size(
     were shown beside another are left out. Means are over users, with 95 % intervals. Take the step
     size that gains most log-score for LRGD_RANKING_STEP_SIZE; or 1, if none is clearly better.
 
-    lrgd lab step-size --database sqlite+aiosqlite:///build/learned.sqlite3
+    lrgd lab step-size --database sqlite:///build/learned.sqlite3
     """
     from lab.learning.step_sizes import gained, read_told  # noqa: PLC0415
-    from services.storage.database import Database  # noqa: PLC0415
 
     async def read() -> tuple[int, Mapping[float, Gained]]:
-        opened = Database(database or load_settings().database_dsn)
-        try:
+        given = {} if database is None else {"database_url": database}
+        async with contextlib.aclosing(open_database(load_settings(**given))) as opened:
             told = await read_told(opened)
-        finally:
-            await opened.aclose()
         return len({one.user_id for one in told}), gained(told)
 
     shown = Figures("lrgd lab step-size")

@@ -78,21 +78,15 @@ class Lessons:
     reveals_validation: bool = False
 
     def learning(self, ranking: Method, seed: int = 0) -> Learning:
-        form = ranking.form
-        return Learning(
-            Plan(
-                paths=self.paths, held_out=1, prior_events=OTHERS, heard_again=True,
-                screened=False, perturbed=not self.alone, paired=False,
-                remembered=not self.alone and self.rounds > 1,
-                template=form.template, lead=form.lead, mode=form.mode,
-                permutations=ranking.permutations, calibrated=ranking.calibrated,
-                # What is found of the first text decides nothing: it is the same at any step size.
-                step_size=ranking.step_size if self.selected else 1.0,
-                regularized=form.regularization is not None, seed=seed,
-            ),
-            self.rounds,
-            self.reveals_validation,
+        if not self.selected:
+            # What is found of the first text decides nothing: it is the same at any step size.
+            ranking = replace(ranking, step_size=1.0)
+        plan = Plan.ranking_as(
+            ranking, paths=self.paths, held_out=1, prior_events=OTHERS, heard_again=True,
+            screened=False, perturbed=not self.alone, paired=False,
+            remembered=not self.alone and self.rounds > 1, seed=seed,
         )  # fmt: skip
+        return Learning(plan, self.rounds, self.reveals_validation)
 
 
 class Pool(StrEnum):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,12 @@ class Told:
 
     def gains(self, size: float) -> tuple[float, float]:
         """Over zero-shot, in log-score and in Effect_D."""
-        start = self._judged(self.bare)
         reached = self._judged(self.bare + size * (self.whole - self.bare))
-        return reached[0] - start[0], reached[1] - start[1]
+        return reached[0] - self._start[0], reached[1] - self._start[1]
+
+    @cached_property
+    def _start(self) -> tuple[float, float]:
+        return self._judged(self.bare)
 
     def _judged(self, scores: _Floats) -> tuple[float, float]:
         place = self.item_ids.index(self.truth)

@@ -202,12 +202,7 @@ class AutomaticRounds:
         except ModelError as error:
             log.warning("automatic_rounds_without_model", error=str(error))
             return None
-        method = now.method
-        plan = Plan(
-            mode=method.mode, permutations=method.permutations, calibrated=method.calibrated,
-            step_size=method.step_size,
-        )  # fmt: skip
-        return _InForce(now.fingerprint.digest, plan)
+        return _InForce(now.fingerprint.digest, Plan.ranking_as(now.method))
 
     # --- how far events were looked at -----------------------------------------------------------
 

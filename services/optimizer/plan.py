@@ -124,6 +124,21 @@ class Plan(BaseModel):
     def method(self) -> Method:
         return self.method_under(DEFAULT_REGULARIZATION)
 
+    @classmethod
+    def ranking_as(cls, method: Method, **more: Any) -> Self:
+        """That judges as this method ranks; `more` are its other settings."""
+        form = method.form
+        return cls(
+            template=form.template,
+            lead=form.lead,
+            mode=form.mode,
+            permutations=method.permutations,
+            calibrated=method.calibrated,
+            step_size=method.step_size,
+            regularized=form.regularization is not None,
+            **more,
+        )
+
     def method_under(self, regularization: Regularization) -> Method:
         """`regularization` is the one in force."""
         text = regularization if self.regularized else None
