@@ -279,6 +279,8 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         model = make_model(settings, metrics)
         stack.push_async_callback(model.aclose)
         ranker, policy = Ranker(model), ranking_policy(settings)
+        meeting = Meeting(database, states, retrieval, popularity, shown=policy.candidates)
+        stack.push_async_callback(meeting.aclose)
         experiments = Experiments(database, positives, model)
         stack.push_async_callback(experiments.aclose)
         live = LiveTraffic(redis)
@@ -320,10 +322,8 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             replies=replies,
             experiments=experiments,
             recommender=Recommender(
-                database,
+                meeting,
                 states,
-                retrieval,
-                popularity,
                 ranker,
                 replies,
                 experiments,
@@ -334,7 +334,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             ),
             reranker=Reranker(ranker, places, metrics, policy, in_force.at_hand),
             prompts=ServedPrompts(
-                Meeting(database, states, retrieval, popularity, shown=policy.candidates),
+                meeting,
                 ranker,
                 experiments,
                 policy,

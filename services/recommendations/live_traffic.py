@@ -13,6 +13,7 @@ import time
 from redis.asyncio import Redis
 
 from services.storage.redis import LIVE, OUTAGE
+from services.storage.unbroken import Unbroken
 
 FADES_SECONDS = 0.5
 MARKED_EVERY_SECONDS = 0.2
@@ -26,14 +27,14 @@ class LiveTraffic:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._marked_at = -MARKED_EVERY_SECONDS
-        self._marking: asyncio.Task[None] | None = None
+        self._marking = Unbroken()
 
     def came(self) -> None:
         """Somebody is waiting for an answer. Costs nobody a round trip."""
         now = time.monotonic()
         if now - self._marked_at >= MARKED_EVERY_SECONDS:
             self._marked_at = now
-            self._marking = asyncio.create_task(self._mark(), name="live traffic")
+            self._marking.begin(self._mark())
 
     async def give_way(self) -> None:
         """Return when nobody was waiting a moment ago, or after a while."""
@@ -45,8 +46,7 @@ class LiveTraffic:
             return
 
     async def aclose(self) -> None:
-        if self._marking is not None:
-            await self._marking
+        await self._marking.aclose()
 
     async def _mark(self) -> None:
         try:

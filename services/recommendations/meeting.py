@@ -27,6 +27,7 @@ from services.retrieval.popularity import Popularity
 from services.retrieval.retrieval import Candidate, Retrieval
 from services.retrieval.retrieval import Source as RetrievedBy
 from services.storage.database import Database
+from services.storage.unbroken import Unbroken
 
 # Of a deadline, left for the answer that does without the database or the model.
 RESERVED_SECONDS = 0.03
@@ -83,7 +84,10 @@ class Meeting:
         self._retrieval = retrieval
         self._popularity = popularity
         self._shown = shown
-        self._abandoned: set[asyncio.Task[Any]] = set()
+        self._abandoned = Unbroken()
+
+    async def aclose(self) -> None:
+        await self._abandoned.aclose()
 
     async def meet(self, wanted: Wanted, deadline: Deadline) -> Met:
         """In time, and never raises for a part that is down."""
@@ -114,14 +118,8 @@ class Meeting:
         return task.result()
 
     def _abandon(self, task: asyncio.Task[Any]) -> None:
-        self._abandoned.add(task)
-        task.add_done_callback(self._ended)
+        self._abandoned.take(task)  # whatever becomes of it, the answer was given without it
         task.cancel()
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._abandoned.discard(task)
-        if not task.cancelled():
-            task.exception()  # whatever it is, the answer was given without it
 
     # --- with the database --------------------------------------------------------------------
 

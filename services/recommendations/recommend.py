@@ -63,10 +63,7 @@ from services.recommendations.wanted import (
     Source,
     Wanted,
 )
-from services.retrieval.popularity import Popularity
 from services.retrieval.retrieval import Candidate as Retrieved
-from services.retrieval.retrieval import Retrieval
-from services.storage.database import Database
 
 PREPARING_SECONDS = 60.0
 # Reasons that are no fault of the model: with candidates, and without any.
@@ -78,10 +75,8 @@ log = get_logger(__name__)
 class Recommender:
     def __init__(  # noqa: PLR0917 - the parts it is composed of, once, in the composition root
         self,
-        database: Database,
+        meeting: Meeting,
         states: UserStates,
-        retrieval: Retrieval,
-        popularity: Popularity,
         ranker: Ranker,
         replies: Replies,
         experiments: Experiments,
@@ -90,7 +85,7 @@ class Recommender:
         policy: RankingPolicy,
         regularization: Regularizing = default_regularization,
     ) -> None:
-        self._meeting = Meeting(database, states, retrieval, popularity, shown=policy.candidates)
+        self._meeting = meeting
         self._states = states
         self._ranker = ranker
         self._model = ranker.model

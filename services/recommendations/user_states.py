@@ -93,7 +93,7 @@ class UserStates:
         self._kept_seconds = kept_seconds
         self._refill = redis.register_script(_REFILL)
         self._raise = redis.register_script(_RAISE)
-        self._remembering = Unbroken()
+        self._unbroken = Unbroken()
         self._refilling: dict[str, asyncio.Task[UserState]] = {}
 
     async def of(self, user_id: str) -> UserState:
@@ -127,10 +127,10 @@ class UserStates:
 
     def remember(self, user_id: str, last: LastRanking) -> None:
         """Behind the answer: nobody waits for Redis to have it."""
-        self._remembering.begin(self.keep_last(user_id, last))
+        self._unbroken.begin(self.keep_last(user_id, last))
 
     async def aclose(self) -> None:
-        await self._remembering.aclose()
+        await self._unbroken.aclose()
 
     async def keep_last(self, user_id: str, last: LastRanking) -> None:
         """Best effort: without it the next call asks the model again."""
@@ -184,7 +184,7 @@ class UserStates:
     async def _refilled(self, user_id: str, epoch: str | None) -> UserState:
         running = self._refilling.get(user_id)
         if running is None:
-            running = asyncio.create_task(self._refill_one(user_id, epoch))
+            running = self._unbroken.begin(self._refill_one(user_id, epoch))
             self._refilling[user_id] = running
             running.add_done_callback(lambda _: self._refilling.pop(user_id, None))
         return await asyncio.shield(running)

@@ -1,7 +1,8 @@
-"""Calls of the database that come to their end though whoever waits for them is cancelled.
+"""Calls of the database and of Redis that come to their end though nobody waits for them any more.
 
 A connection that is broken off in the middle of a call still answers, to an event loop that may be
-gone by then. So what runs in the background is stopped between its calls.
+gone by then; and what goes on after the services are closed opens connections that nobody closes.
+So what runs in the background is stopped between its calls, and waited for.
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ class Unbroken:
     def begin(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Nobody needs to wait for it."""
         task = asyncio.create_task(work)
+        self.take(task)
+        return task
+
+    def take(self, task: asyncio.Task[Any]) -> None:
+        """One that somebody else began and no longer waits for."""
         self._under_way.add(task)
         task.add_done_callback(self._ended)
-        return task
 
     async def aclose(self) -> None:
         if not self._under_way:

@@ -15,6 +15,7 @@ from lab.servers.fault_proxy import FaultProxy
 from lab.servers.postgres import PrivatePostgres
 from lab.servers.valkey import PrivateValkey
 from services.ports import free_port
+from services.recommendations.user_states import UserState, UserStates
 from tests.conftest import ClientFactory
 from tests.integration.recommendations.conftest import (
     THINGS,
@@ -137,6 +138,26 @@ async def test_a_request_that_needs_no_catalog_is_ranked_without_the_database(
         ]
         reply = await recommended(client, history=history, candidates=candidates)
         assert (reply["source"], ids(reply)) == ("model", ["b", "a"])
+
+
+async def test_what_nobody_waits_for_any_more_ends_before_the_services_are_closed(
+    llm: Llm, opened_client: ClientFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    async def slow(states: UserStates, user_id: str) -> UserState:
+        await asyncio.sleep(2 * DEADLINE_MS / 1000)
+        state = await read(states, user_id)
+        ended.append(user_id)
+        return state
+
+    async with opened_client(**llm.settings) as client:
+        await stock(client)
+        read = UserStates._read
+        monkeypatch.setattr(UserStates, "_read", slow)
+        reply = await recommended(client, user_id="camper", deadline_ms=DEADLINE_MS)
+        assert (reply["reason"], ended) == ("database_slow", [])
+    assert ended == ["camper"]
 
 
 @on_sqlite
