@@ -111,7 +111,10 @@ class SegmentOut(BaseModel):
 class CandidateOut(BaseModel):
     item_id: str
     label: str | None
-    raw: list[float] = Field(description="What the model said, for each order shown.")
+    raw: list[float] = Field(
+        description="What the model said, for each order shown; then, below a whole step, without "
+        "the demonstration."
+    )
     prior: float = Field(description="Of retrieval.")
 
 
@@ -138,8 +141,7 @@ class ExplanationOut(BaseModel):
     demonstration_refused: bool
     permutations: int
     step_size: float | None = Field(
-        description="How much of the demonstration's way is gone; below 1 `raw` ends with what is "
-        "said without it."
+        description="How much of the demonstration's way is gone. Null where there is none."
     )
     label_prior: list[float] | None = Field(description="Subtracted, where calibrated.")
     prior_weight: float
@@ -269,7 +271,7 @@ def _explained(explanation: Explanation) -> ExplanationOut:
         titles_cut=prompt.shortened.titles_cut,
         demonstration_refused=prompt.shortened.demonstration_refused,
         permutations=len(ranking.method.orders(len(ranking.item_ids))),
-        step_size=ranking.method.step_size,
+        step_size=ranking.method.step_size if prompt.demonstrates else None,
         label_prior=None if ranking.prior is None else list(ranking.prior),
         prior_weight=explanation.prior_weight,
         candidates=[

@@ -78,15 +78,17 @@ class Lessons:
     reveals_validation: bool = False
 
     def learning(self, ranking: Method, seed: int = 0) -> Learning:
+        return Learning(self.plan(ranking, seed), self.rounds, self.reveals_validation)
+
+    def plan(self, ranking: Method, seed: int = 0) -> Plan:
         if not self.selected:
             # What is found of the first text decides nothing: it is the same at any step size.
             ranking = replace(ranking, step_size=1.0)
-        plan = Plan.ranking_as(
+        return Plan.ranking_as(
             ranking, paths=self.paths, held_out=1, prior_events=OTHERS, heard_again=True,
             screened=False, perturbed=not self.alone, paired=False,
             remembered=not self.alone and self.rounds > 1, seed=seed,
         )  # fmt: skip
-        return Learning(plan, self.rounds, self.reveals_validation)
 
 
 class Pool(StrEnum):

@@ -10,15 +10,17 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import aliased
 
 from lab.statistics import Estimate, estimate
 from services.catalog.models import Event
 from services.demonstrations.models import StoredVariant
 from services.errors import ConfigurationError
-from services.optimizer.models import CandidateSet, Evaluation
-from services.ranking import in_order
+from services.optimizer.models import CandidateSet, Evaluation, Round, Run
+from services.optimizer.plan import Plan
+from services.prompts import Mode
+from services.ranking import Method, in_order
 from services.ranking.effect import effect_d, log_score
 from services.storage.database import Database
 
@@ -33,6 +35,7 @@ class Told:
     shown."""
 
     user_id: str
+    variant_id: str
     item_ids: Sequence[str]
     truth: str
     bare: _Floats
@@ -63,7 +66,46 @@ class Gained:
 
 async def read_told(database: Database) -> list[Told]:
     """Of every text that was judged alone: one that is shown beside another was chosen by what the
-    other had found."""
+    other had found. Of those, what was judged as the newest round judged: under another model or in
+    another template, texts gain another amount."""
+    async with database.reading() as session:
+        newest = await session.scalar(
+            select(Evaluation.fingerprint).order_by(Evaluation.made_at.desc()).limit(1)
+        )
+        rows = (await session.execute(_judged_under(newest))).all()
+        settings = await session.scalar(
+            select(Run.settings)
+            .join(Round, Round.run_id == Run.run_id)
+            .where(Round.finished_at.is_not(None))
+            .order_by(Round.finished_at.desc())
+            .limit(1)
+        )
+    if settings is None:
+        raise ConfigurationError("no round was done in this database: run some rounds on it first")
+    _expect_log_probabilities(Plan.of_row(settings).method)
+    if not rows:
+        raise ConfigurationError(
+            "no text was judged alone as the newest round judged: run some rounds with paired=false"
+        )
+    return [
+        # Below a whole step, the orders shown without the demonstration come last.
+        Told(user, variant, items, truth, _mean(without), _mean(shown[: len(without)]))
+        for user, variant, items, truth, without, shown in rows
+    ]
+
+
+def _expect_log_probabilities(method: Method) -> None:
+    if method.mode is Mode.GENERATE or method.calibrated:
+        how = "wrote lists" if method.mode is Mode.GENERATE else "were calibrated"
+        raise ConfigurationError(
+            f"the newest rounds {how}, and step sizes are told from raw log-probabilities: run "
+            "some in the mode first_token or likelihood, uncalibrated"
+        )
+
+
+def _judged_under(
+    fingerprint: str | None,
+) -> Select[str, str, list[str], str, list[list[float]], list[list[float]]]:
     zero, variant = aliased(StoredVariant), aliased(StoredVariant)
     bare, whole = aliased(Evaluation), aliased(Evaluation)
     same = (
@@ -72,8 +114,15 @@ async def read_told(database: Database) -> list[Told]:
         & (bare.fingerprint == whole.fingerprint)
         & (bare.permutation_seed == whole.permutation_seed)
     )
-    wanted = (
-        select(variant.user_id, CandidateSet.item_ids, Event.item_id, bare.raw, whole.raw)
+    return (
+        select(
+            variant.user_id,
+            variant.variant_id,
+            CandidateSet.item_ids,
+            Event.item_id,
+            bare.raw,
+            whole.raw,
+        )
         .join(whole, whole.variant_id == variant.variant_id)
         .join(zero, (zero.user_id == variant.user_id) & zero.current_id.is_(None))
         .join(bare, (bare.variant_id == zero.variant_id) & same)
@@ -82,18 +131,13 @@ async def read_told(database: Database) -> list[Told]:
             CandidateSet,
             (CandidateSet.event_id == whole.event_id) & (CandidateSet.draw == whole.draw),
         )
-        .where(variant.current_id.is_not(None), variant.perturbation_id.is_(None))
+        .where(
+            variant.current_id.is_not(None),
+            variant.perturbation_id.is_(None),
+            whole.fingerprint == fingerprint,
+        )
         .order_by(variant.user_id, variant.variant_id)
     )
-    async with database.reading() as session:
-        rows = (await session.execute(wanted)).all()
-    if not rows:
-        raise ConfigurationError("no text was judged in this database: run some rounds on it first")
-    return [
-        # Below a whole step, the orders shown without the demonstration come last.
-        Told(user, items, truth, _mean(without), _mean(shown[: len(without)]))
-        for user, items, truth, without, shown in rows
-    ]
 
 
 def gained(told: Sequence[Told], sizes: Sequence[float] = SIZES) -> Mapping[float, Gained]:
@@ -101,10 +145,15 @@ def gained(told: Sequence[Told], sizes: Sequence[float] = SIZES) -> Mapping[floa
 
 
 def _gained(told: Sequence[Told], size: float) -> Gained:
-    by_user: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    """By text first: one that was ahead on the first draw of candidates was judged on others, too,
+    and would count as often."""
+    by_text: defaultdict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for one in told:
-        by_user[one.user_id].append(one.gains(size))
-    means = np.array([np.mean(gains, axis=0) for gains in by_user.values()])
+        by_text[one.user_id, one.variant_id].append(one.gains(size))
+    by_user: defaultdict[str, list[_Floats]] = defaultdict(list)
+    for (user_id, _), gains in by_text.items():
+        by_user[user_id].append(np.mean(gains, axis=0))
+    means = np.array([np.mean(texts, axis=0) for texts in by_user.values()])
     return Gained(estimate(means[:, 0]), estimate(means[:, 1]))
 
 

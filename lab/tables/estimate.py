@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.evaluation.methods import METHODS, MethodName, Pool
+from lab.evaluation.methods import METHODS, Pool, Recipe
 from lab.evaluation.picked import HINTS, TRIES
 from lab.evaluation.questions import Question
 from lab.evaluation.scorers import Means
@@ -15,7 +15,6 @@ from services.demonstrations.generation import View, ViewKind, generator_prompt
 from services.demonstrations.snapshot import LEAST_HISTORY, PastItem, Snapshot
 from services.errors import ConfigurationError
 from services.llm.port import Priority, Terms
-from services.optimizer.plan import Plan
 from services.prompts import Mode
 from services.ranking import Candidate, Method, RankingRequest
 
@@ -41,32 +40,38 @@ def asked_for(rows: Sequence[Row], users: int, ranking: Method) -> Asked:
         if recipe.asks is None:
             continue
         method = recipe.asks(row.asked(ranking))
-        prompts = method.prompts(demonstrated=True)
-        each = Asked(rankings=prompts)
-        if method.mode is Mode.GENERATE:
-            each = Asked(texts=prompts)
         # The prior's weight is fitted on as many validation questions.
         times = users * (2 if row.fused else 1)
-        total += Asked(times * each.rankings, times * each.texts)
-        lessons = (recipe.learns, recipe.picks, method)
+        total += _ranked(times * method.prompts(demonstrated=True), method)
+        lessons = (
+            (recipe.picks, method) if recipe.learns is None else recipe.learns.learning(method)
+        )
         if lessons not in learned:
             learned.add(lessons)
-            total += _lessons(row.method, users, each)
+            total += _lessons(recipe, users, method)
     return total
 
 
-def _lessons(name: MethodName, users: int, each: Asked) -> Asked:
-    recipe = METHODS[name]
+def _lessons(recipe: Recipe, users: int, method: Method) -> Asked:
     texts = judged = 0
     if recipe.learns is not None:
-        texts = recipe.learns.paths * recipe.learns.rounds
-        judged = (texts + 1) * Plan().draws  # zero-shot is judged as well
+        learning = recipe.learns.learning(method)
+        plan, rounds = learning.plan, learning.rounds
+        texts = plan.paths * rounds
+        # Zero-shot is judged as well; below a whole step all texts of a round share its prompt.
+        again = rounds if plan.step_size < 1 else 0
+        judged = (1 + texts + again) * plan.draws * method.permutations
     elif recipe.picks is Pool.HINTS:
         judged = len(HINTS) + 1
     elif recipe.picks is Pool.PERSPECTIVES:
         texts = TRIES * len(ViewKind)
         judged = texts + 1
-    return Asked(users * judged * each.rankings, users * (texts + judged * each.texts))
+    return Asked(texts=users * texts) + _ranked(users * judged, method)
+
+
+def _ranked(prompts: int, method: Method) -> Asked:
+    """A list that is written is a text."""
+    return Asked(texts=prompts) if method.mode is Mode.GENERATE else Asked(rankings=prompts)
 
 
 async def pace_of(questions: Sequence[Question], means: Means) -> Pace:

@@ -193,12 +193,11 @@ class Bench:
         parts: list[object] = [self.split.digest, row]
         if recipe.asks is not None:
             assert self.engine is not None, "a row that asks a model was wanted without one"
-            asked = EvaluationFingerprint.of(
-                self.engine, recipe.asks(ROWS[row].asked(self.table.ranking))
-            )
+            method = recipe.asks(ROWS[row].asked(self.table.ranking))
+            asked = EvaluationFingerprint.of(self.engine, method)
             parts += [asked.digest, self.table.users]
-        if recipe.learns is not None:
-            parts.append(dataclasses.asdict(recipe.learns))
+            if recipe.learns is not None:
+                parts += [dataclasses.asdict(recipe.learns), recipe.learns.plan(method).as_row()]
         if recipe.picks is not None:
             parts.append(recipe.picks)
         if recipe.trains:

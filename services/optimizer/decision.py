@@ -34,7 +34,7 @@ class Found:
     """A user's variants in a round, and what was judged of them. `effective` are those in memory
     before it; `paths` with the text that each wrote last; `expected` counts as `prior_events`
     held-out events. `turned_down`, by path: what was judged on all of these and never accepted, to
-    be heard again."""
+    be heard again; it must gain more than `z` standard errors, as any text that is new."""
 
     zero_shot: KnownVariant
     incumbents: Mapping[int, KnownVariant]
@@ -46,6 +46,7 @@ class Found:
     last_texts: Mapping[int, str] = field(default_factory=dict)
     expected: Expected = field(default_factory=Expected)
     prior_events: float = 0.0
+    z: float = 0.0
     turned_down: Mapping[int, Sequence[KnownVariant]] = field(default_factory=dict)
 
     def quality(self, variant: KnownVariant) -> Quality:
@@ -64,16 +65,14 @@ class Found:
         zero-shot; then, of what was turned down before as much was expected of it as today, what
         is believed to gain most."""
         incumbent = self.incumbents.get(path)
-        if incumbent is not None and self._is_ahead(incumbent):
+        if incumbent is not None and accepts(self.gained(incumbent), z=0):
             return incumbent
+        heard = self.turned_down.get(path, ())
         return max(
-            filter(self._is_ahead, self.turned_down.get(path, ())),
+            (one for one in heard if accepts(self.gained(one), self.z)),
             key=lambda one: (self.gained(one).log_score, one.variant_id),
             default=self.zero_shot,
         )
-
-    def _is_ahead(self, variant: KnownVariant) -> bool:
-        return accepts(self.gained(variant), z=0)
 
     def standings(self, incumbents: Mapping[int, KnownVariant]) -> list[Standing]:
         """Of those that are not believed to be behind zero-shot."""

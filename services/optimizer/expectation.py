@@ -10,9 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.optimizer.models import Round, RoundState, Run
+from services.optimizer.plan import Plan
 from services.optimizer.rules import Expected, Kind, Quality, quality
 
 NEWEST_RUNS = 20
+MOST_RUNS = 200  # to look for these among
 NEWEST_ROUNDS = 5_000
 # Of a kind. First rounds write single texts and later ones hardly any: each kind is looked for as
 # far back as it takes, or what singles are worth would be forgotten as soon as pairs are written.
@@ -20,8 +22,14 @@ NEWEST_TEXTS = 2_000
 FEWEST = 20  # of a kind: the mean of fewer says too little of others
 
 
-async def expected_now(session: AsyncSession) -> Expected | None:
-    runs = select(Run.run_id).order_by(Run.made_at.desc()).limit(NEWEST_RUNS)
+async def expected_now(session: AsyncSession, plan: Plan) -> Expected | None:
+    """Of runs that judged as this plan does: a text gains another amount in another mode or
+    template, or at another step size."""
+    newest = await session.execute(
+        select(Run.run_id, Run.settings).order_by(Run.made_at.desc()).limit(MOST_RUNS)
+    )
+    alike = [run for run, settings in newest if Plan.of_row(settings).method == plan.method]
+    runs = alike[:NEWEST_RUNS]
     outcomes = await session.scalars(
         select(Round.outcome)
         .where(Round.run_id.in_(runs), Round.state == RoundState.DONE)

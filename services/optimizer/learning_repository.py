@@ -156,17 +156,20 @@ class LearningRepository:
         self, variant_ids: Collection[str], fingerprint: str, questions: Collection[str]
     ) -> dict[str, list[Judged]]:
         """By variant: what was found under this fingerprint on these very questions."""
-        found = await self.session.scalars(
-            select(Evaluation).where(
+        found = await self.session.execute(
+            select(
+                Evaluation.variant_id, Evaluation.event_id, Evaluation.draw,
+                Evaluation.rank, Evaluation.log_score,
+            ).where(
                 Evaluation.variant_id.in_(sorted(variant_ids)),
                 Evaluation.fingerprint == fingerprint,
                 Evaluation.question.in_(sorted(questions)),
             )
-        )
+        )  # fmt: skip
         by_variant: dict[str, list[Judged]] = {}
-        for row in found:
-            judged = Judged(row.event_id, row.draw, row.rank, row.log_score)
-            by_variant.setdefault(row.variant_id, []).append(judged)
+        for variant_id, event_id, draw, rank, score in found:
+            judged = Judged(event_id, draw, rank, score)
+            by_variant.setdefault(variant_id, []).append(judged)
         return by_variant
 
     async def store_evaluations(self, rows: Sequence[dict[str, Any]]) -> None:

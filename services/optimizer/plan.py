@@ -51,11 +51,12 @@ class Plan(BaseModel):
     )
     heard_again: bool = Field(
         False,
-        description="A text that was turned down takes its path's free place, once others' gains "
-        "speak for it.",
+        description="A text that was judged and not accepted takes its path's free place, once it "
+        "is believed to gain.",
     )
     expected: Expected | None = Field(
-        None, description="The same, given; left out, it is read from the newest rounds."
+        None,
+        description="What demonstrations gain, given; left out, it is read from the newest rounds.",
     )
     best_by: BestBy = Field(
         BestBy.LOG_SCORE, description="What is served is the best by this: effect_d | log_score."

@@ -149,12 +149,11 @@ class RoundRunner:
         claimed, method = going.claimed, going.method
         requests = [question.under(variant.demonstrated) for variant, question in asked]
         prompts = [method.prompts(demonstrated=one.demonstrated is not None) for one in requests]
-        calls = sum(prompts)
         tokens = sum(
             times * most_tokens(one, going.count)
             for times, one in zip(prompts, requests, strict=True)
         )
-        await self._before_calls(claimed, Cost(calls, tokens))
+        await self._before_calls(claimed, Cost(sum(prompts), tokens))
         ranked = await self._ranker.rank_all(requests, method, self._terms())
         await self._checkpoint("after the answer, before the commit")
         now = datetime.now(UTC)
@@ -164,7 +163,7 @@ class RoundRunner:
         ]
 
         async def keep(session: AsyncSession) -> None:
-            await self._ledger.settle(session, claimed, ranked.usage, calls)
+            await self._ledger.settle(session, claimed, ranked.usage, ranked.asked)
             await LearningRepository(session).store_evaluations(rows)
 
         await self._database.write(keep)
@@ -305,11 +304,16 @@ class RoundRunner:
             repository = LearningRepository(session)
             known = await repository.variants(claimed.user_id)
             going.variants = {one.variant_id: one for one in known}
-            heard = (going.zero_shot, *going.incumbents.values(), *going.new.values())
-            if claimed.plan.heard_again:
-                heard = tuple(known)
-            wanted = [one.variant_id for one in heard]
-            going.judged = await repository.judged(wanted, going.fingerprint, questions)
+            judging = (going.zero_shot, *going.incumbents.values(), *going.new.values())
+            mine = {one.variant_id for one in judging}
+            heard = set(going.variants) if claimed.plan.heard_again else mine
+            found = await repository.judged(heard, going.fingerprint, questions)
+            going.judged = {
+                variant_id: judged
+                for variant_id, judged in found.items()
+                # Means over fewer questions than others were asked would be of other events.
+                if variant_id in mine or len(judged) == len(questions)
+            }
             going.paths = await repository.paths(claimed.user_id)
             return await repository.switched(claimed.user_id)
 

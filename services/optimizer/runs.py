@@ -138,7 +138,7 @@ class Runs:
         async def work(session: AsyncSession) -> Run:
             repository = LedgerRepository(session)
             # Once, for all of the run's rounds: they must not depend on which came first.
-            expected = plan.expected or await expected_now(session)
+            expected = plan.expected or await expected_now(session, plan)
             await repository.add_run(
                 {
                     "run_id": run_id,

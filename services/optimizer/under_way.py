@@ -21,7 +21,8 @@ ZERO_SHOT_PATH = -1
 
 @dataclass
 class UnderWay:
-    """`fingerprint` is of the evaluations, `judged` by variant and under this fingerprint alone.
+    """`fingerprint` is of the evaluations, `judged` by variant and under this fingerprint alone: of
+    what this round judges as far as it has come, of all else what is known on every question.
     `switched` is how often what is served to the user had changed when it was read."""
 
     claimed: Claimed
@@ -70,18 +71,17 @@ class UnderWay:
             },
             self.claimed.plan.expected or Expected(),
             self.claimed.plan.prior_events,
+            self.claimed.plan.z,
             self._turned_down if self.claimed.plan.heard_again else {},
         )
 
     @property
     def _turned_down(self) -> dict[int, list[KnownVariant]]:
         """What a rollback has taken back was accepted once: it is not among these."""
-        bare = len(self.judged.get(self.zero_shot.variant_id, ()))
         found: defaultdict[int, list[KnownVariant]] = defaultdict(list)
         for one in self.variants.values():
             is_earlier = 0 < one.row.round_number < self.claimed.number
-            whole = bare > 0 and len(self.judged.get(one.variant_id, ())) == bare
-            if is_earlier and whole and not one.row.accepted:
+            if is_earlier and one.variant_id in self.judged and not one.row.accepted:
                 found[one.row.path].append(one)
         return found
 

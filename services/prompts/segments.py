@@ -79,6 +79,11 @@ class Prompt:
     shortened: Shortened = Shortened()
 
     @property
+    def demonstrates(self) -> bool:
+        """Whether there was room for the demonstration, if there is one."""
+        return any(one.name is SegmentName.DEMONSTRATION for one in self.segments)
+
+    @property
     def content(self) -> str:
         return "".join(segment.text for segment in self.segments[:-1])
 

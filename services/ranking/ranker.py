@@ -50,8 +50,11 @@ _Outline = tuple[int, bool]
 
 @dataclass(frozen=True)
 class Ranked:
+    """`asked` is how many prompts it took."""
+
     rankings: tuple[Ranking, ...]
     usage: Usage
+    asked: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,14 +96,16 @@ class Ranker:
         """All in as few calls as the engine allows. Raises ModelError, and PromptTooLong."""
         if not requests:
             return Ranked((), Usage())
-        bare = _asked_bare(requests, method)
-        ranked = await self._as_asked([*requests, *bare], method, terms)
-        if not bare:
-            return ranked
-        without = dict(zip(bare, ranked.rankings[len(requests) :], strict=True))
+        if method.step_size == 1:
+            return await self._as_asked(requests, method, terms)
+        asked = [*requests, *_asked_bare(requests)]
+        ranked = await self._as_asked(asked, method, terms)
+        said = dict(zip(asked, ranked.rankings, strict=True))
         rankings = (
-            _on_the_way(without[request.bare()], ranking) if request.demonstrated else ranking
-            for request, ranking in zip(requests, ranked.rankings, strict=False)
+            _on_the_way(said[request.bare()], said[request])
+            if request.demonstrated
+            else said[request]
+            for request in requests
         )
         return replace(ranked, rankings=tuple(rankings))
 
@@ -118,7 +123,8 @@ class Ranker:
                 ranked = await self._by_title(asked, batch)
             case Mode.GENERATE:
                 ranked = await self._by_list(asked, batch)
-        return Ranked(ranked.rankings, ranked.usage + thinking)
+        prompts = sum(len(one.prompts) for one in asked)
+        return Ranked(ranked.rankings, ranked.usage + thinking, prompts)
 
     async def prompt(self, request: RankingRequest, method: Method, terms: Terms) -> Prompt:
         """What the model would be asked, in the first order shown; it is not asked. Raises as
@@ -285,11 +291,11 @@ def among(logprobs: Sequence[float]) -> tuple[float, ...]:
     return tuple(value - total for value in logprobs)
 
 
-def _asked_bare(requests: Sequence[RankingRequest], method: Method) -> list[RankingRequest]:
-    """Those whose demonstration is not followed all the way, without it: each once."""
-    if method.step_size == 1:
-        return []
-    return list(dict.fromkeys(one.bare() for one in requests if one.demonstrated is not None))
+def _asked_bare(requests: Sequence[RankingRequest]) -> list[RankingRequest]:
+    """Those with a demonstration, without it: each once, and none that is asked anyhow."""
+    bare = dict.fromkeys(one.bare() for one in requests if one.demonstrated is not None)
+    anyhow = set(requests)
+    return [one for one in bare if one not in anyhow]
 
 
 def _on_the_way(bare: Ranking, whole: Ranking) -> Ranking:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from services.llm.errors import ModelError
 from services.llm.port import Terms
 from services.prompts import Demonstrated, Mode, SegmentName
-from services.ranking import Ranker, Ranking, RankingRequest
+from services.ranking import Method, Ranker, Ranking, RankingRequest
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ async def leave_one_out(
         return LeaveOneOut(item_id, reason="no_log_probabilities")
     shown = _as_shown(request, ranking)
     every = [*_without_sentences(shown), *_without_items(shown)]
-    asked = every[: MOST_PROMPTS // len(ranking.prompts)]
+    asked = _affordable(every, method)
     try:
         ranked = await ranker.rank_all([one.request for one in asked], method, terms)
     except ModelError as error:
@@ -76,6 +76,19 @@ async def leave_one_out(
         for one, without in zip(asked, ranked.rankings, strict=True)
     )
     return LeaveOneOut(item_id, effects, not_asked=len(every) - len(asked))
+
+
+def _affordable(every: Sequence[_Without], method: Method) -> list[_Without]:
+    """The first of them. Below a whole step each takes the prompt without a demonstration as well,
+    which those without a sentence have in common."""
+    asked: list[_Without] = []
+    distinct: set[RankingRequest] = set()
+    for one in every:
+        distinct |= {one.request} if method.step_size == 1 else {one.request, one.request.bare()}
+        if len(distinct) * len(method.orders(len(one.request.candidates))) > MOST_PROMPTS:
+            break
+        asked.append(one)
+    return asked
 
 
 def _as_shown(request: RankingRequest, ranking: Ranking) -> RankingRequest:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from lab.learning.step_sizes import gained, read_told
+from lab.learning.step_sizes import Told, gained, read_told
 from lab.shop.events import in_time_order, sample_users
 from lab.shop.files import event_rows, item_rows
 from lab.shop.taste import SHIPPED_USERS, Shop
@@ -111,6 +112,45 @@ async def test_what_is_judged_at_one_step_size_tells_of_all(
     assert by_size[size].log_score.mean == pytest.approx(
         sum(one[0] for one in kept) / len(kept), abs=1e-4
     )
+
+
+async def test_step_sizes_are_told_of_what_was_judged_as_the_newest_round_judged(
+    services: Services,
+) -> None:
+    user = "user-0002"
+    await learned(services, "part", [user], plan=PLAN.model_copy(update={"step_size": 0.5}))
+    of_part = {one.variant_id for one in await read_told(services.database)}
+    await learned(services, "whole", [user])
+    told = await read_told(services.database)
+    async with services.database.reading() as session:
+        newest = select(Evaluation).order_by(Evaluation.made_at.desc()).limit(1)
+        fingerprint = (await session.scalars(newest)).one().fingerprint
+        texts = await session.scalar(
+            select(func.count())
+            .select_from(Evaluation)
+            .join(StoredVariant)
+            .where(
+                StoredVariant.current_id.is_not(None),
+                StoredVariant.perturbation_id.is_(None),
+                Evaluation.fingerprint == fingerprint,
+            )
+        )
+    assert of_part
+    assert len(told) == texts
+    await learned(services, "calibrated", [user], plan=PLAN.model_copy(update={"calibrated": True}))
+    with pytest.raises(ConfigurationError, match="were calibrated"):
+        await read_told(services.database)
+
+
+def test_a_text_counts_once_on_however_many_draws_it_was_judged() -> None:
+    def judged(name: str, *whole: float, draws: int) -> list[Told]:
+        bare = np.log([0.5, 0.3, 0.2])
+        return [Told("u", name, ("a", "b", "c"), "a", bare, np.log(whole))] * draws
+
+    ahead = judged("ahead", 0.7, 0.2, 0.1, draws=2)
+    dropped = judged("dropped", 0.3, 0.4, 0.3, draws=1)
+    mean = (ahead[0].gains(1.0)[0] + dropped[0].gains(1.0)[0]) / 2
+    assert gained([*ahead, *dropped], [1.0])[1.0].log_score.mean == pytest.approx(mean)
 
 
 async def test_without_rounds_no_step_size_is_told(services: Services) -> None:

@@ -57,6 +57,9 @@ async def test_a_run_expects_what_the_rounds_before_it_have_found(shop: Shop) ->
     await shop.ledger.start("second", ["ada"], 1, Plan(), NO_LIMIT)
     run = (await shop.read()).runs["second"]
     assert Plan.of_row(run.settings).expected == claimed.plan.expected
+    # What was judged in another way gained another amount.
+    await shop.ledger.start("part", ["ada"], 1, Plan(step_size=0.5), NO_LIMIT)
+    assert Plan.of_row((await shop.read()).runs["part"].settings).expected is None
     # Those who know better say so.
     known = Plan(expected=Expected(single=Quality(0.0, 0.1), pair=Quality(0.0, 0.2)))
     await shop.ledger.start("given", ["ada"], 1, known, NO_LIMIT)

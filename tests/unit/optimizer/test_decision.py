@@ -64,6 +64,7 @@ def decided(
         last_texts or {},
         plan.expected or Expected(),
         plan.prior_events,
+        plan.z,
         turned_down or {},
     )
     similar = {path: alike(*texts) for path, texts in found.repetitions().items()}
@@ -158,6 +159,14 @@ def test_what_was_turned_down_is_heard_again_when_others_gains_speak_for_it() ->
     assert accepted(decision) == {"unlucky", "other"}
     kept = {one.variant_id for one in decision.judgments if one.incumbent}
     assert kept == {"unlucky", "other"}, "one of each path"
+
+
+def test_what_was_turned_down_within_the_noise_is_no_better_for_having_waited() -> None:
+    within = judged(4, -2.0, -4.6, -1.9, -3.4)
+    by_chance = Plan(paths=2, z=0.5)
+    assert not accepted(decided({0: variant("a", 0)}, {"a": within}, plan=by_chance))
+    earlier = {0: [variant("a", 0)]}
+    assert not accepted(decided({}, {"a": within}, turned_down=earlier, plan=by_chance))
 
 
 def test_what_is_heard_again_gives_way_to_an_incumbent_and_to_what_is_better() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -106,6 +107,28 @@ async def test_calls_are_bounded_and_the_newest_items_asked_about() -> None:
     assert sum(model.calls) == MOST_PROMPTS
     assert [one.text for one in found.effects] == list(history[: -MOST_PROMPTS // 2 - 1 : -1])
     assert found.not_asked == 50 - MOST_PROMPTS // 2
+
+
+async def test_below_a_whole_step_the_sentences_share_the_prompt_without() -> None:
+    asked = request(demonstrated=Demonstrated(DEMONSTRATION))
+    method = Method(step_size=0.5)
+    found, ranking, model = await explained(asked, method)
+    assert model.calls == [3 + 1 + 2 * len(HISTORY)]
+    without = await Ranker(model).rank(replace(asked, history=HISTORY[:-1]), method, TERMS)
+    newest = next(one for one in found.effects if one.kind is LeftOutKind.ITEM)
+    assert newest.effect == pytest.approx(ranking.scores[1] - without.scores[1])
+
+
+@pytest.mark.parametrize("permutations", [1, 3])
+async def test_calls_are_bounded_below_a_whole_step(permutations: int) -> None:
+    history = tuple(f"Camp Thing {n}" for n in range(50))
+    method = Method(
+        PromptFormat(limits=Limits(history_items=50)), permutations=permutations, step_size=0.5
+    )
+    asked = request(history=history, demonstrated=Demonstrated(DEMONSTRATION))
+    found, _, model = await explained(asked, method)
+    assert MOST_PROMPTS - 2 * permutations < sum(model.calls) <= MOST_PROMPTS
+    assert len(found.effects) + found.not_asked == 3 + len(history)
 
 
 async def test_titles_can_be_left_out_by_likelihood_as_well() -> None:

@@ -31,14 +31,16 @@ def test_rounds_write_and_judge_every_text() -> None:
     assert asked("whole_step") == Asked(rankings=10 + judged, texts=60)
 
 
-def test_a_part_of_a_step_takes_two_prompts() -> None:
+def test_below_a_whole_step_the_texts_of_a_round_share_the_prompt_without() -> None:
     whole, part = asked("whole_step"), asked("lrgd")
-    assert part == Asked(rankings=2 * whole.rankings, texts=whole.texts)
+    in_the_end, in_rounds = 10, 10 * 2 * DRAWS
+    assert part == whole + Asked(rankings=in_the_end + in_rounds)
 
 
 def test_what_two_rows_learn_alike_is_learned_once() -> None:
     one, both = asked("lrgd"), asked("lrgd", "lrgd_fused")
     assert both == one + Asked(rankings=2 * 20)
+    assert asked("generated", "generated_part") == asked("generated") + Asked(rankings=2 * 10)
     assert asked("lrgd", "best_of_n").texts == 2 * one.texts
 
 
