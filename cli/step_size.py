@@ -34,8 +34,7 @@ def step_size(
     It is computed from what rounds have kept: no model is asked, and nothing is written. Only texts
     that were judged as the newest round judged are looked at, and none that was shown beside
     another. Means are over users, with 95 % intervals. Take the step size that gains most log-score
-    for LRGD_RANKING_STEP_SIZE, and for step_size of the runs that you start; or 1, if none is
-    clearly better.
+    for LRGD_RANKING_STEP_SIZE; or 1, if none is clearly better.
 
     lrgd lab step-size --database sqlite:///build/learned.sqlite3
     """

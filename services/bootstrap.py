@@ -342,7 +342,9 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             ),
             ledger=ledger,
             learner=Learner(ledger, runner, states, metrics),
-            asking=Asking(database, ledger, positives, queue, embeds=embeddings is not None),
+            asking=Asking(
+                database, ledger, positives, queue, policy, embeds=embeddings is not None
+            ),
             rollbacks=Rollbacks(database, states, metrics),
             automatic=AutomaticRounds(
                 database,

@@ -15,7 +15,9 @@ from services.optimizer.ledger import Ledger
 from services.optimizer.plan import Plan
 from services.optimizer.progress import Progress
 from services.optimizer.rules import Budget
+from services.prompts import Mode
 from services.queue import Job, Queue
+from services.recommendations.policy import RankingPolicy
 from services.storage.database import Database
 
 # Of runs that start by themselves: what they cost counts against the day's budget.
@@ -63,8 +65,25 @@ class NewRun(BaseModel):
         return self
 
 
+def judging_as_lists(settings: Plan, policy: RankingPolicy) -> Plan:
+    """How a run judges is how lists are made, but for what its settings name: what was judged in
+    another way would be stale at once."""
+    mode = policy.mode
+    if mode is None or "mode" in settings.model_fields_set or settings.calibrated:
+        mode = settings.mode
+    as_lists = {
+        "mode": mode,
+        "permutations": policy.permutations,
+        "calibrated": policy.calibrated and mode is Mode.FIRST_TOKEN,
+        "step_size": policy.step_size,
+    }
+    unnamed = as_lists.keys() - settings.model_fields_set
+    return settings.model_copy(update={name: as_lists[name] for name in unnamed})
+
+
 class Asking:
-    """Each call wakes the workers, after its commit. `embeds`: there is a server of embeddings."""
+    """Each call wakes the workers, after its commit. `policy` is how lists are made; `embeds`:
+    there is a server of embeddings."""
 
     def __init__(
         self,
@@ -72,6 +91,7 @@ class Asking:
         ledger: Ledger,
         positives: PositiveEvents,
         queue: Queue,
+        policy: RankingPolicy,
         *,
         embeds: bool = False,
     ) -> None:
@@ -79,6 +99,7 @@ class Asking:
         self._ledger = ledger
         self._positives = positives
         self._queue = queue
+        self._policy = policy
         self._embeds = embeds
 
     async def start(self, wanted: NewRun) -> Progress:
@@ -91,8 +112,9 @@ class Asking:
             users = await self._of(wanted.cohort)
         cohort = None if wanted.cohort is None else wanted.cohort.value
         budget = Budget(wanted.budget.calls, wanted.budget.tokens)
+        plan = judging_as_lists(wanted.settings, self._policy)
         run_id = await self._ledger.start(
-            wanted.id, users, wanted.rounds, wanted.settings, budget, cohort=cohort
+            wanted.id, users, wanted.rounds, plan, budget, cohort=cohort
         )
         await self._queue.put(Job.ADVANCE_ROUNDS)
         return await self._ledger.progress(run_id)

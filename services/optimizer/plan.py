@@ -31,6 +31,9 @@ VIEWS = (
 )
 
 
+AS_LISTS = "Left out of a request: as lists are made."
+
+
 class Plan(BaseModel):
     """Settings of a run; `lrgd runs start --help` and `POST /admin/runs` show them."""
 
@@ -91,15 +94,15 @@ class Plan(BaseModel):
     memory: int = Field(10, ge=1, le=100, description="Effective demonstrations kept of a user.")
     template: TemplateName = TemplateName.PREFIX_CACHED
     lead: Lead = Lead.CUE
-    mode: Mode = Mode.FIRST_TOKEN
-    permutations: int = Field(1, ge=1, le=16)
-    calibrated: bool = False
+    mode: Mode = Field(Mode.FIRST_TOKEN, description=AS_LISTS)
+    permutations: int = Field(1, ge=1, le=16, description=AS_LISTS)
+    calibrated: bool = Field(False, description=AS_LISTS)
     step_size: float = Field(
         1.0,
         gt=0,
         le=1,
         description="η: how much of a demonstration's way is gone; below 1 the prompt without it "
-        "is asked as well.",
+        f"is asked as well. {AS_LISTS}",
     )
     seed: int = Field(0, ge=0, lt=2**31)
 

@@ -10,8 +10,11 @@ from pydantic import ValidationError
 from services.demonstrations.generation import Part, ViewKind
 from services.demonstrations.likeness import SimilarityBy
 from services.errors import InvalidRequest
-from services.optimizer.asking import Asking, NewRun
+from services.llm.port import LabelSource
+from services.optimizer.asking import Asking, NewRun, judging_as_lists
 from services.optimizer.plan import Plan
+from services.prompts import Mode
+from services.recommendations.policy import RankingPolicy
 
 BY_MEANING = Plan(similarity_by=SimilarityBy.EMBEDDINGS, similarity=0.7)
 
@@ -29,9 +32,26 @@ def test_a_plan_is_read_back_as_it_was_stored(plan: Plan) -> None:
 
 async def test_a_run_by_embeddings_is_refused_where_there_is_no_server_of_them() -> None:
     unused: Any = None
-    asking = Asking(unused, unused, unused, unused)
+    asking = Asking(unused, unused, unused, unused, RankingPolicy())
     with pytest.raises(InvalidRequest, match="LRGD_EMBEDDINGS_URL"):
         await asking.start(NewRun(users=("ada",), settings=BY_MEANING))
+
+
+def test_a_run_judges_as_lists_are_made_but_for_what_it_names() -> None:
+    lists = RankingPolicy(permutations=3, calibrated=True, step_size=0.4)
+    told = judging_as_lists(Plan(paths=2), lists)
+    assert (told.paths, told.method) == (2, lists.method(None, LabelSource.EXACT))
+    assert judging_as_lists(Plan(step_size=1.0), lists).step_size == 1
+    assert judging_as_lists(Plan(), RankingPolicy()) == Plan()
+
+
+def test_a_mode_and_its_calibration_are_taken_together() -> None:
+    by_title = RankingPolicy(mode=Mode.LIKELIHOOD)
+    assert judging_as_lists(Plan(), by_title).mode is Mode.LIKELIHOOD
+    assert judging_as_lists(Plan(calibrated=True), by_title).mode is Mode.FIRST_TOKEN
+    calibrated = RankingPolicy(calibrated=True)
+    assert judging_as_lists(Plan(), calibrated).calibrated
+    assert not judging_as_lists(Plan(mode=Mode.LIKELIHOOD), calibrated).calibrated
 
 
 def test_paths_are_shown_what_no_prompt_shows_anyway() -> None:
