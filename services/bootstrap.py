@@ -64,6 +64,7 @@ from services.retrieval.retrieval import Retrieval
 from services.settings import PREFIX, SHIPPED_MODEL, Deployment, Settings
 from services.storage.database import Database, open_database
 from services.storage.redis import connect
+from services.storage.unbroken import close_all
 from services.storage.valkey import known_address
 
 log = get_logger(__name__)
@@ -273,21 +274,17 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         items = KnownItems(redis)
         retrieval = Retrieval(database, popularity, positives, items)
         replies = Replies(database, metrics, share=settings.replies_share)
-        stack.push_async_callback(replies.aclose)
         outcomes = Outcomes(database, positives, metrics)
-        stack.push_async_callback(outcomes.aclose)
         model = make_model(settings, metrics)
         stack.push_async_callback(model.aclose)
         ranker, policy = Ranker(model), ranking_policy(settings)
         meeting = Meeting(database, states, retrieval, popularity, shown=policy.candidates)
-        stack.push_async_callback(meeting.aclose)
         experiments = Experiments(database, positives, model)
-        stack.push_async_callback(experiments.aclose)
         live = LiveTraffic(redis)
-        stack.push_async_callback(live.aclose)
         places = Places(policy.at_once, metrics, live)
         in_force = RegularizationInForce(database)
-        stack.push_async_callback(in_force.aclose)
+        background = (replies, outcomes, meeting, experiments, live, in_force)
+        stack.push_async_callback(close_all, background)
         ledger = make_ledger(settings, database, metrics)
         materials = Materials(database, positives, retrieval)
         # A model server goes by priorities; the embedded one shares the machine with people.

@@ -17,7 +17,7 @@ from lab.statistics import Estimate, estimate
 from services.catalog.models import Event
 from services.demonstrations.models import StoredVariant
 from services.errors import ConfigurationError
-from services.optimizer.models import CandidateSet, Evaluation, Round, Run
+from services.optimizer.models import CandidateSet, Evaluation, Round, RoundState, Run
 from services.optimizer.plan import Plan
 from services.prompts import Mode
 from services.ranking import Method, in_order
@@ -69,20 +69,12 @@ async def read_told(database: Database) -> list[Told]:
     other had found. Of those, what was judged as the newest round judged: under another model or in
     another template, texts gain another amount."""
     async with database.reading() as session:
-        newest = await session.scalar(
-            select(Evaluation.fingerprint).order_by(Evaluation.made_at.desc()).limit(1)
-        )
-        rows = (await session.execute(_judged_under(newest))).all()
-        settings = await session.scalar(
-            select(Run.settings)
-            .join(Round, Round.run_id == Run.run_id)
-            .where(Round.finished_at.is_not(None))
-            .order_by(Round.finished_at.desc())
-            .limit(1)
-        )
-    if settings is None:
-        raise ConfigurationError("no round was done in this database: run some rounds on it first")
-    _expect_log_probabilities(Plan.of_row(settings).method)
+        newest = (await session.execute(_NEWEST)).first()
+        if newest is None:
+            raise ConfigurationError("no text was judged in this database: run some rounds on it")
+        fingerprint, settings = newest
+        _expect_log_probabilities(Plan.of_row(settings).method)
+        rows = (await session.execute(_judged_under(fingerprint))).all()
     if not rows:
         raise ConfigurationError(
             "no text was judged alone as the newest round judged: run some rounds with paired=false"
@@ -92,6 +84,21 @@ async def read_told(database: Database) -> list[Told]:
         Told(user, variant, items, truth, _mean(without), _mean(shown[: len(without)]))
         for user, variant, items, truth, without, shown in rows
     ]
+
+
+# Of the texts that a round wrote, as it judged them.
+_NEWEST = (
+    select(Evaluation.fingerprint, Run.settings)
+    .join(StoredVariant, StoredVariant.variant_id == Evaluation.variant_id)
+    .join(
+        Round,
+        (Round.user_id == StoredVariant.user_id) & (Round.number == StoredVariant.round_number),
+    )
+    .join(Run, Run.run_id == Round.run_id)
+    .where(Round.state == RoundState.DONE)
+    .order_by(Round.finished_at.desc(), Evaluation.made_at.desc())
+    .limit(1)
+)
 
 
 def _expect_log_probabilities(method: Method) -> None:
@@ -104,7 +111,7 @@ def _expect_log_probabilities(method: Method) -> None:
 
 
 def _judged_under(
-    fingerprint: str | None,
+    fingerprint: str,
 ) -> Select[str, str, list[str], str, list[list[float]], list[list[float]]]:
     zero, variant = aliased(StoredVariant), aliased(StoredVariant)
     bare, whole = aliased(Evaluation), aliased(Evaluation)

@@ -66,6 +66,8 @@ def _lessons(recipe: Recipe, users: int, method: Method) -> Asked:
     elif recipe.picks is Pool.PERSPECTIVES:
         texts = TRIES * len(ViewKind)
         judged = texts + 1
+    if recipe.picks is not None:
+        judged *= method.prompts(demonstrated=True)
     return Asked(texts=users * texts) + _ranked(users * judged, method)
 
 

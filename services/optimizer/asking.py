@@ -114,7 +114,7 @@ class Asking:
         budget = Budget(wanted.budget.calls, wanted.budget.tokens)
         plan = judging_as_lists(wanted.settings, self._policy)
         run_id = await self._ledger.start(
-            wanted.id, users, wanted.rounds, plan, budget, cohort=cohort
+            wanted.id, users, wanted.rounds, plan, budget, cohort=cohort, asked=wanted.settings
         )
         await self._queue.put(Job.ADVANCE_ROUNDS)
         return await self._ledger.progress(run_id)

@@ -15,7 +15,7 @@ from services.llm.errors import ModelError
 from services.llm.port import LanguageModel, Priority, Terms
 from services.observability.logging import get_logger
 from services.optimizer.cohorts import Cohort, CohortsRepository
-from services.optimizer.estimates import most_tokens
+from services.optimizer.estimates import most_cost
 from services.optimizer.material import Materials, TooFewPositives
 from services.optimizer.models import RegularizationText
 from services.optimizer.plan import Plan
@@ -120,9 +120,7 @@ class Comparisons:
         methods = [self._policy.method(None, labels, text) for text in (draft, in_force)]
         if left is not None:
             count = await self._model.counter(terms)
-            once = sum(most_tokens(one, count) for one in requests)
-            shown = texts is not None
-            if left < once * sum(method.prompts(demonstrated=shown) for method in methods):
+            if left < sum(most_cost(requests, method, count).tokens for method in methods):
                 raise _OutOfBudget
         figures, tokens = [], 0
         for method in methods:

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.llm.port import Count
-from services.ranking import RankingRequest
+from services.optimizer.rules import Cost
+from services.prompts import Lead
+from services.ranking import Method, RankingRequest
+from services.ranking.ranker import REASONING_TOKENS
 
 # Of a prompt, beside the texts that are counted: the instruction and what stands between them.
 FRAME_TOKENS = 320
+
+
+def most_cost(requests: Sequence[RankingRequest], method: Method, count: Count) -> Cost:
+    """Of ranking all of these. What they have in common is not taken off."""
+    cost = Cost()
+    for request in requests:
+        asked = 2 if request.demonstrated is not None and method.step_size < 1 else 1
+        prompts = asked * (method.permutations + (1 if method.calibrated else 0))
+        tokens = most_tokens(request, count)
+        if method.form.lead is Lead.REASONING:
+            prompts += asked
+            tokens += REASONING_TOKENS
+        cost += Cost(prompts, prompts * tokens)
+    return cost
 
 
 def most_tokens(request: RankingRequest, count: Count) -> int:

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.optimizer.models import Round, RoundState, Run
 from services.optimizer.plan import Plan
 from services.optimizer.rules import Expected, Kind, Quality, quality
+from services.ranking import Method
 
 NEWEST_RUNS = 20
 MOST_RUNS = 200  # to look for these among
@@ -28,8 +30,7 @@ async def expected_now(session: AsyncSession, plan: Plan) -> Expected | None:
     newest = await session.execute(
         select(Run.run_id, Run.settings).order_by(Run.made_at.desc()).limit(MOST_RUNS)
     )
-    alike = [run for run, settings in newest if Plan.of_row(settings).method == plan.method]
-    runs = alike[:NEWEST_RUNS]
+    runs = [run for run, settings in newest if _method_of(settings) == plan.method][:NEWEST_RUNS]
     outcomes = await session.scalars(
         select(Round.outcome)
         .where(Round.run_id.in_(runs), Round.state == RoundState.DONE)
@@ -37,6 +38,14 @@ async def expected_now(session: AsyncSession, plan: Plan) -> Expected | None:
         .limit(NEWEST_ROUNDS)
     )
     return expected_of(one for one in outcomes if one and _tells(one))
+
+
+def _method_of(settings: dict[str, Any]) -> Method | None:
+    """None: the settings are of a newer version than ours, while one replaces the other."""
+    try:
+        return Plan.of_row(settings).method
+    except ValidationError:
+        return None
 
 
 def expected_of(outcomes: Iterable[Mapping[str, Any]]) -> Expected | None:

@@ -31,7 +31,7 @@ VIEWS = (
 )
 
 
-AS_LISTS = "Left out of a request: as lists are made."
+AS_LISTS = "Left out of a request: as the settings of lists say."
 
 
 class Plan(BaseModel):

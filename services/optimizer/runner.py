@@ -25,7 +25,7 @@ from services.observability.logging import get_logger
 from services.observability.metrics import Metrics, StepLabels
 from services.observability.tracing import span
 from services.optimizer.decision import Decision, decide
-from services.optimizer.estimates import most_tokens
+from services.optimizer.estimates import most_cost
 from services.optimizer.learning_repository import KnownVariant, LearningRepository
 from services.optimizer.ledger import Claimed, Ledger
 from services.optimizer.material import Materials, Question
@@ -148,12 +148,7 @@ class RoundRunner:
     ) -> None:
         claimed, method = going.claimed, going.method
         requests = [question.under(variant.demonstrated) for variant, question in asked]
-        prompts = [method.prompts(demonstrated=one.demonstrated is not None) for one in requests]
-        tokens = sum(
-            times * most_tokens(one, going.count)
-            for times, one in zip(prompts, requests, strict=True)
-        )
-        await self._before_calls(claimed, Cost(sum(prompts), tokens))
+        await self._before_calls(claimed, most_cost(requests, method, going.count))
         ranked = await self._ranker.rank_all(requests, method, self._terms())
         await self._checkpoint("after the answer, before the commit")
         now = datetime.now(UTC)

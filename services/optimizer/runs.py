@@ -50,14 +50,16 @@ class Runs:
         budget: Budget,
         *,
         cohort: str | None = None,
+        asked: Plan | None = None,
     ) -> str:
         """Ask for rounds of these users. The same call with the same id changes nothing, and goes
         on with a start that was broken off. Its first users' rounds may run before the last of them
         are entered. Where the users are a cohort, its name is what was asked for: who belongs to it
-        may have changed before the call is made again."""
+        may have changed before the call is made again. So may the settings that `asked` did not
+        name, from which `plan` was made."""
         run_id = run_id or f"run-{uuid.uuid4().hex}"
         users = sorted(set(user_ids))
-        content = _digest(users if cohort is None else cohort, rounds, plan, budget)
+        content = _digest(users if cohort is None else cohort, rounds, asked or plan, budget)
         async with self._database.reading() as session:
             run = await LedgerRepository(session).run(run_id)
         if run is None:

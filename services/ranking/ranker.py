@@ -54,7 +54,7 @@ class Ranked:
 
     rankings: tuple[Ranking, ...]
     usage: Usage
-    asked: int = 0
+    asked: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Ranker:
     ) -> Ranked:
         """All in as few calls as the engine allows. Raises ModelError, and PromptTooLong."""
         if not requests:
-            return Ranked((), Usage())
+            return Ranked((), Usage(), 0)
         if method.step_size == 1:
             return await self._as_asked(requests, method, terms)
         asked = [*requests, *_asked_bare(requests)]
@@ -123,8 +123,8 @@ class Ranker:
                 ranked = await self._by_title(asked, batch)
             case Mode.GENERATE:
                 ranked = await self._by_list(asked, batch)
-        prompts = sum(len(one.prompts) for one in asked)
-        return Ranked(ranked.rankings, ranked.usage + thinking, prompts)
+        thought = len(requests) if batch.form.lead is Lead.REASONING else 0
+        return Ranked(ranked.rankings, ranked.usage + thinking, ranked.asked + thought)
 
     async def prompt(self, request: RankingRequest, method: Method, terms: Terms) -> Prompt:
         """What the model would be asked, in the first order shown; it is not asked. Raises as
@@ -184,7 +184,7 @@ class Ranker:
             _of_labels(one, shown, self._prior(one, batch), batch.method)
             for one, shown in zip(asked, said, strict=True)
         ]
-        return Ranked(tuple(rankings), scored.usage)
+        return Ranked(tuple(rankings), scored.usage, len(prompts) + len(empty))
 
     async def _by_title(self, asked: Sequence[_Asked], batch: _Batch) -> Ranked:
         rankings, usage = [], Usage()
@@ -197,13 +197,12 @@ class Ranker:
                 Ranking(batch.method, _ids(one), among(said), prompts=one.prompts, raw=(said,))
             )
             usage += scored.usage
-        return Ranked(tuple(rankings), usage)
+        return Ranked(tuple(rankings), usage, len(asked))
 
     async def _by_list(self, asked: Sequence[_Asked], batch: _Batch) -> Ranked:
         method = batch.method
-        answers = await self.model.generate(
-            [_written_by(prompt, method) for one in asked for prompt in one.prompts], batch.terms
-        )
+        wanted = [_written_by(prompt, method) for one in asked for prompt in one.prompts]
+        answers = await self.model.generate(wanted, batch.terms)
         texts = iter(answers)
         rankings = []
         for one in asked:
@@ -214,7 +213,8 @@ class Ranker:
                     method, _ids(one), _mean(raw), prompts=one.prompts, raw=raw, written=lists[0]
                 )
             )
-        return Ranked(tuple(rankings), sum((answer.usage for answer in answers), Usage()))
+        usage = sum((answer.usage for answer in answers), Usage())
+        return Ranked(tuple(rankings), usage, len(wanted))
 
     async def _reasons(
         self, requests: Sequence[RankingRequest], batch: _Batch

@@ -82,10 +82,12 @@ def _affordable(every: Sequence[_Without], method: Method) -> list[_Without]:
     """The first of them. Below a whole step each takes the prompt without a demonstration as well,
     which those without a sentence have in common."""
     asked: list[_Without] = []
-    distinct: set[RankingRequest] = set()
+    bare: set[RankingRequest] = set()
     for one in every:
-        distinct |= {one.request} if method.step_size == 1 else {one.request, one.request.bare()}
-        if len(distinct) * len(method.orders(len(one.request.candidates))) > MOST_PROMPTS:
+        if method.step_size < 1 and one.request.demonstrated is not None:
+            bare.add(one.request.bare())
+        orders = len(method.orders(len(one.request.candidates)))
+        if orders * (len(asked) + 1 + len(bare)) > MOST_PROMPTS:
             break
         asked.append(one)
     return asked

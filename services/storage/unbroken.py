@@ -8,12 +8,25 @@ So what runs in the background is stopped between its calls, and waited for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterable
+from typing import Any, Protocol, TypeVar
 
 AT_MOST_SECONDS = 5.0
 
 Result = TypeVar("Result")
+
+
+class Closing(Protocol):
+    async def aclose(self) -> None: ...
+
+
+async def close_all(background: Iterable[Closing]) -> None:
+    """All at once, so that what they wait does not add up; each to its end, whatever befalls
+    another."""
+    closings = (one.aclose() for one in background)
+    for ended in await asyncio.gather(*closings, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
 
 
 class Unbroken:

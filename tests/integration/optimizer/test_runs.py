@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.errors import Conflict, InvalidRequest, NotFound
@@ -64,6 +65,27 @@ async def test_a_run_expects_what_the_rounds_before_it_have_found(shop: Shop) ->
     known = Plan(expected=Expected(single=Quality(0.0, 0.1), pair=Quality(0.0, 0.2)))
     await shop.ledger.start("given", ["ada"], 1, known, NO_LIMIT)
     assert Plan.of_row((await shop.read()).runs["given"].settings) == known
+
+
+async def test_settings_of_a_newer_version_tell_an_older_one_nothing(shop: Shop) -> None:
+    await shop.ledger.start("newer", ["ada"], 1, Plan(), NO_LIMIT)
+
+    async def replaced(session: AsyncSession) -> None:
+        (run,) = await session.scalars(select(Run))
+        run.settings = {**run.settings, "not_known_here": 1}
+
+    await shop.database.write(replaced)
+    await shop.ledger.start("ours", ["bob"], 1, Plan(), NO_LIMIT)
+    assert Plan.of_row((await shop.read()).runs["ours"].settings) == Plan()
+
+
+async def test_the_same_call_is_the_same_run_when_the_settings_of_lists_have_changed(
+    shop: Shop,
+) -> None:
+    before = Plan(step_size=0.5)
+    await shop.ledger.start("run", ["ada"], 1, before, NO_LIMIT, asked=Plan())
+    await shop.ledger.start("run", ["ada"], 1, Plan(), NO_LIMIT, asked=Plan())
+    assert Plan.of_row((await shop.expect_in_order()).runs["run"].settings) == before
 
 
 async def test_a_run_without_an_id_gets_one(shop: Shop) -> None:
