@@ -17,6 +17,7 @@ from services.observability.metrics import JobLabels, JobOutcomeLabels, Metrics
 from services.observability.tracing import SpanKind, configure_tracing, span
 from services.queue import Job
 from services.settings import load_settings
+from services.storage.redis import ask_again
 
 log = get_logger(__name__)
 
@@ -91,4 +92,5 @@ async def _awaited(
         structlog.contextvars.bound_contextvars(**known),
         traced if origin else contextlib.nullcontext(),
     ):
+        await ask_again(services.redis)  # the loop stood still since the last job
         await work(services)

@@ -13,6 +13,7 @@ from celery import Celery, Task
 from services.bootstrap import Services
 from services.queue import ORIGIN, Job
 from services.storage.redis import HEARTBEAT, OUTAGE
+from services.storage.unbroken import Unbroken
 from worker.process import run
 
 # Less than it takes a missing heartbeat to look like a stopped worker.
@@ -31,10 +32,12 @@ async def _beating(services: Services) -> AsyncIterator[None]:
     """A child in long work is alive, although no heartbeat of the broker reaches it: rounds are
     ended once they are taken up, and a slow model may take minutes for that."""
 
+    beats = Unbroken()
+
     async def beat_on() -> None:
         while True:
             with contextlib.suppress(*OUTAGE):
-                await beat_heart(services)
+                await beats.run(beat_heart(services))
             await asyncio.sleep(services.settings.heartbeat_seconds)
 
     beating = asyncio.create_task(beat_on(), name="heartbeat")
@@ -44,6 +47,7 @@ async def _beating(services: Services) -> AsyncIterator[None]:
         beating.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await beating
+        await beats.aclose()
 
 
 async def refresh_popularity(services: Services) -> None:

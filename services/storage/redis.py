@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis
@@ -17,6 +19,7 @@ from redis.exceptions import RedisError
 OUTAGE = (RedisError, OSError)  # a deadline's TimeoutError is an OSError
 
 ASKED_AGAIN_SECONDS = 0.25
+PATIENCE_SECONDS = 0.05  # by when a Redis that is well has answered
 
 POPULAR = "lrgd:popular"
 POPULAR_VERSION = "lrgd:popular:version"
@@ -53,6 +56,14 @@ class SparingPool(ConnectionPool):
     _asking: asyncio.Task[None] | None = None
     _closed = False
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._taken: dict[AbstractConnection, float] = {}
+
+    @property
+    def left_alone(self) -> bool:
+        return self._asking is not None
+
     async def get_connection(self, *_command: Any, **_options: Any) -> AbstractConnection:
         if self._asking is not None:
             raise ConnectionLost("Redis did not answer, and is left alone until it does")
@@ -60,10 +71,18 @@ class SparingPool(ConnectionPool):
         connection: AbstractConnection = await inherited.get_connection()
         return connection
 
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        self._taken[connection] = time.monotonic()
+        inherited: Any = super()
+        await inherited.ensure_connection(connection)
+
     async def release(self, connection: AbstractConnection) -> None:
+        taken = self._taken.pop(connection, -math.inf)
         await super().release(connection)
-        # The client hangs up on whom it has waited for in vain; or it never came through.
-        if not connection.is_connected:
+        # The client hangs up on whom it has waited for in vain; or it never came through. And it
+        # hangs up where nobody waits any more, which soon after the question is no fault of Redis.
+        at_once = time.monotonic() - taken < PATIENCE_SECONDS
+        if not connection.is_connected and not (at_once and _is_cancelled()):
             self._leave_alone()
 
     async def aclose(self) -> None:
@@ -98,6 +117,20 @@ class SparingPool(ConnectionPool):
                 return await self.ping()
             except OUTAGE:
                 await asyncio.sleep(ASKED_AGAIN_SECONDS)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def ask_again(redis: Redis) -> None:
+    """A ping, if Redis is left alone: where the event loop stands still between calls, nothing in
+    the background finds out that it is back."""
+    pool = redis.connection_pool
+    if isinstance(pool, SparingPool) and pool.left_alone:
+        with contextlib.suppress(*OUTAGE):
+            await pool.ping()
 
 
 def connect(url: str, *, timeout_seconds: float) -> Redis:
