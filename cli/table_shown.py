@@ -95,8 +95,13 @@ def _print_rows(detail: dict[str, Any], compared: str) -> None:
     metrics = told_beside(compared)[:3]
     spread = ["95 %"] if len(metrics) < 3 else []  # else there is no room for it
     for name, table in detail["candidates"].items():
-        row, over = Column(no_wrap=True), Column(no_wrap=True)
-        shown = Table(row, *metrics, *spread, "users", "λ", over, "p", title=f"candidates: {name}")
+        # Figures stay where a terminal has no room for all.
+        figures = [Column(metric, min_width=5, overflow="fold") for metric in metrics]
+        over = Column("against the best other", no_wrap=True, min_width=6)
+        shown = Table(
+            Column(no_wrap=True, min_width=20), *figures, *spread, Column("users", min_width=5),
+            Column("λ", min_width=4), Column("p", min_width=6), over, title=f"candidates: {name}",
+        )  # fmt: skip
         for one in table["rows"]:
             best = one.get("best_other")
             shown.add_row(
@@ -105,8 +110,8 @@ def _print_rows(detail: dict[str, Any], compared: str) -> None:
                 *(" to ".join(f"{end:.3f}" for end in one.get("interval", ())) for _ in spread),
                 f"{one['users']:,}",
                 f"{one['lambda']:g}" if one.get("lambda") else "",
-                "" if best is None else f"{best['difference']:+.3f} {best['row']}",
                 "" if best is None else f"{best['p']:.4f}",
+                "" if best is None else f"{best['difference']:+.3f} {best['row']}",
             )
         Console().print(shown)
         for line in reached_lines(table, compared):
