@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -69,11 +70,12 @@ def test_it_prints_one_object_with_the_promised_figures_and_leaves_nothing_behin
 
 def valkeys() -> set[int]:
     """Servers that this process, or a child of it, has started and not ended."""
-    return {
-        process.pid
-        for process in psutil.Process().children(recursive=True)
-        if "valkey" in " ".join(process.cmdline())
-    }
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # or it has ended, and is a zombie
+            if "valkey" in " ".join(process.cmdline()):
+                found.add(process.pid)
+    return found
 
 
 @pytest.mark.parametrize("option", ["--requests", "--rounds", "--cores"])
